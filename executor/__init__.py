@@ -1,0 +1,1 @@
+"""The executor: physical plans in, Arrow blocks out. Never sees SQL text."""

@@ -1,0 +1,115 @@
+"""What the planner asks of tables: their schema, their statistics and how they split. Sources implement it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from planner.errors import BindError, nearest
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnStatistics:
+    """What is known of one column. None is unknown, never zero.
+
+    ``min`` and ``max`` bound every non-NULL value (Python values of the column's type); they are *safe bounds* even
+    when not exact. ``exact`` says that min, max and null_count are attained, so that queries may be answered from
+    them. ``ndv`` is an estimate of the number of distinct values; ``unique`` says that no value occurs twice.
+    """
+
+    min: Any = None
+    max: Any = None
+    null_count: int | None = None
+    ndv: float | None = None
+    width: float | None = None  # average bytes a value in Arrow form
+    exact: bool = False
+    unique: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatistics:
+    """Rows (None: unknown), whether the count is exact, and the columns by name."""
+
+    rows: float | None = None
+    exact: bool = False
+    columns: Mapping[str, ColumnStatistics] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A part of a table that one task reads: source-specific ``part``, with its rows and bytes where known.
+
+    ``statistics`` bound the part's columns, so that a filter can skip it without reading (partition and row-group
+    pruning).
+    """
+
+    part: Any
+    rows: int | None = None
+    bytes: int | None = None
+    statistics: Mapping[str, ColumnStatistics] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Table(Protocol):
+    """A source of rows. Immutable for the length of a query; schema types are the engine's (types.normalize)."""
+
+    @property
+    def name(self) -> str:
+        """How EXPLAIN and errors call it: a registered name or a path."""
+        ...
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    def statistics(self, columns: Sequence[str]) -> TableStatistics:
+        """What is known of the table and the named columns, cheaply (footers, samples), cached by file identity."""
+        ...
+
+    def splits(self) -> tuple[Split, ...]:
+        """The parts, in the table's order; their union is the table."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A named query: its SQL text, and the dialect it was written in."""
+
+    name: str
+    sql: str
+    dialect: str
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Catalog:
+    """The named tables and views of a session. Names compare without case and keep the case they were given."""
+
+    _entries: dict[str, tuple[str, Table | View]] = field(default_factory=dict)
+
+    def get(self, name: str) -> Table | View | None:
+        hit = self._entries.get(name.lower())
+        return hit[1] if hit else None
+
+    def put(self, name: str, entry: Table | View) -> None:
+        self._entries[name.lower()] = (name, entry)
+
+    def drop(self, name: str) -> None:
+        """Remove an entry.
+
+        Raises:
+            BindError: there is none of that name.
+        """
+        if self._entries.pop(name.lower(), None) is None:
+            raise self.unknown(name)
+
+    def names(self) -> list[str]:
+        return sorted(name for name, _ in self._entries.values())
+
+    def unknown(self, name: str) -> BindError:
+        """The error for a name that is no table, with the nearest one as a hint."""
+        close = nearest(name, self.names())
+        hint = f'did you mean "{close}"?' if close else "register it, or quote a path: FROM 'file.parquet'"
+        return BindError(f'there is no table "{name}"', hint=hint)

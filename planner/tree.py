@@ -1,0 +1,104 @@
+"""The one tree: what expressions, logical plans and physical plans have in common.
+
+A node is a frozen dataclass with ``children`` and ``with_children``. Transforms return the *same object* when
+nothing changed, and remember nodes by identity, so that a subtree that two parents share is transformed once and
+stays shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, Self, TypeVar
+
+
+class Node(Protocol):
+    """Anything with children of its own kind."""
+
+    def children(self) -> tuple[Self, ...]:
+        """The direct inputs, left to right."""
+        ...
+
+    def with_children(self, children: Sequence[Self]) -> Self:
+        """A copy of this node over other inputs."""
+        ...
+
+
+N = TypeVar("N", bound=Node)
+
+
+def replace_children(node: N, children: Sequence[N]) -> N:
+    """``node`` over ``children``, or ``node`` itself when they are the ones it has."""
+    old = node.children()
+    if len(old) == len(children) and all(a is b for a, b in zip(old, children, strict=True)):
+        return node
+    return node.with_children(children)
+
+
+def transform_up(root: N, function: Callable[[N], N]) -> N:
+    """Apply ``function`` to every node, inputs first."""
+    memo: dict[int, tuple[N, N]] = {}  # holds the node too, so that its id stays taken
+
+    def visit(node: N) -> N:
+        hit = memo.get(id(node))
+        if hit is not None:
+            return hit[1]
+        result = function(replace_children(node, [visit(c) for c in node.children()]))
+        memo[id(node)] = (node, result)
+        return result
+
+    return visit(root)
+
+
+def transform_down(root: N, function: Callable[[N], N]) -> N:
+    """Apply ``function`` to every node before its inputs; the inputs of the result are visited next."""
+    memo: dict[int, tuple[N, N]] = {}
+
+    def visit(node: N) -> N:
+        hit = memo.get(id(node))
+        if hit is not None:
+            return hit[1]
+        changed = function(node)
+        result = replace_children(changed, [visit(c) for c in changed.children()])
+        memo[id(node)] = (node, result)
+        return result
+
+    return visit(root)
+
+
+def walk(root: N) -> Iterator[N]:
+    """Every distinct node, parents before children; a shared subtree is visited once."""
+    seen: set[int] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield node
+        stack.extend(reversed(node.children()))
+
+
+def pretty(root: N, line: Callable[[N], str]) -> str:
+    """The tree as indented text, one ``line(node)`` a node; a shared subtree is printed once and then named."""
+    out: list[str] = []
+    shown: dict[int, int] = {}
+    parents: dict[int, int] = {}
+    for node in walk(root):
+        for child in node.children():
+            parents[id(child)] = parents.get(id(child), 0) + 1
+
+    def visit(node: N, depth: int) -> None:
+        shared = parents.get(id(node), 0) > 1
+        if id(node) in shown:
+            out.append("  " * depth + f"(see *{shown[id(node)]})")
+            return
+        mark = ""
+        if shared:
+            shown[id(node)] = len(shown) + 1
+            mark = f"*{shown[id(node)]} "
+        out.append("  " * depth + mark + line(node))
+        for child in node.children():
+            visit(child, depth + 1)
+
+    visit(root, 0)
+    return "\n".join(out)
