@@ -83,9 +83,7 @@ class Expr:
 
     __slots__ = ()
 
-    @property
-    def dtype(self) -> pa.DataType:
-        raise NotImplementedError
+    dtype: pa.DataType
 
     def children(self) -> tuple[Expr, ...]:
         return ()
@@ -152,10 +150,7 @@ class Comparison(Expr):
     op: str
     left: Expr
     right: Expr
-
-    @property
-    def dtype(self) -> pa.DataType:
-        return types.BOOLEAN
+    dtype: pa.DataType = field(default=types.BOOLEAN, init=False, repr=False, compare=False)
 
     def children(self) -> tuple[Expr, ...]:
         return (self.left, self.right)
@@ -190,10 +185,7 @@ class And(Expr):
     """Conjunction of two or more arguments, three-valued. Build it with ``conjunction``."""
 
     args: tuple[Expr, ...]
-
-    @property
-    def dtype(self) -> pa.DataType:
-        return types.BOOLEAN
+    dtype: pa.DataType = field(default=types.BOOLEAN, init=False, repr=False, compare=False)
 
     def children(self) -> tuple[Expr, ...]:
         return self.args
@@ -207,10 +199,7 @@ class Or(Expr):
     """Disjunction of two or more arguments, three-valued. Build it with ``disjunction``."""
 
     args: tuple[Expr, ...]
-
-    @property
-    def dtype(self) -> pa.DataType:
-        return types.BOOLEAN
+    dtype: pa.DataType = field(default=types.BOOLEAN, init=False, repr=False, compare=False)
 
     def children(self) -> tuple[Expr, ...]:
         return self.args
@@ -222,10 +211,7 @@ class Or(Expr):
 @dataclass(frozen=True, slots=True)
 class Not(Expr):
     arg: Expr
-
-    @property
-    def dtype(self) -> pa.DataType:
-        return types.BOOLEAN
+    dtype: pa.DataType = field(default=types.BOOLEAN, init=False, repr=False, compare=False)
 
     def children(self) -> tuple[Expr, ...]:
         return (self.arg,)
@@ -237,10 +223,7 @@ class Not(Expr):
 @dataclass(frozen=True, slots=True)
 class IsNull(Expr):
     arg: Expr
-
-    @property
-    def dtype(self) -> pa.DataType:
-        return types.BOOLEAN
+    dtype: pa.DataType = field(default=types.BOOLEAN, init=False, repr=False, compare=False)
 
     def children(self) -> tuple[Expr, ...]:
         return (self.arg,)
@@ -255,10 +238,7 @@ class InList(Expr):
 
     arg: Expr
     values: tuple[Literal, ...]
-
-    @property
-    def dtype(self) -> pa.DataType:
-        return types.BOOLEAN
+    dtype: pa.DataType = field(default=types.BOOLEAN, init=False, repr=False, compare=False)
 
     def children(self) -> tuple[Expr, ...]:
         return (self.arg,)
@@ -273,10 +253,10 @@ class Case(Expr):
 
     whens: tuple[tuple[Expr, Expr], ...]
     otherwise: Expr
+    dtype: pa.DataType = field(init=False, repr=False, compare=False)
 
-    @property
-    def dtype(self) -> pa.DataType:
-        return self.otherwise.dtype
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", self.otherwise.dtype)
 
     def children(self) -> tuple[Expr, ...]:
         return (*itertools.chain.from_iterable(self.whens), self.otherwise)
