@@ -1,0 +1,326 @@
+"""The physical plan: how a query runs. Algorithms are chosen, distribution is explicit, nothing is left to decide.
+
+A physical node outputs ``schema``; blocks carry it with columns named ``name#id`` (``expr.column_name``). Exchanges
+stand only where ``exchange.ensure_distribution`` put them; ``stages`` cuts there and replaces them by ``InputExec``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from planner import tree
+from planner.catalog import Split, Table
+from planner.expr import Column, Expr, Field, Schema, SortKey, show, show_aggregate, show_sort_key
+from planner.logical import AggregateItem, Item, JoinKind
+
+
+class PhysicalPlan:
+    """A physical operator. The subclasses below are all there are."""
+
+    __slots__ = ()
+
+    schema: Schema
+
+    def children(self) -> tuple[PhysicalPlan, ...]:
+        return ()
+
+    def with_children(self, children: Sequence[PhysicalPlan]) -> PhysicalPlan:
+        return self
+
+
+class _Unary(PhysicalPlan):
+    __slots__ = ()
+
+    input: PhysicalPlan
+
+    def children(self) -> tuple[PhysicalPlan, ...]:
+        return (self.input,)
+
+    def with_children(self, children: Sequence[PhysicalPlan]) -> PhysicalPlan:
+        return replace(self, input=children[0])  # type: ignore[type-var]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """One equality of a hash join: ``left = right``, or IS NOT DISTINCT FROM when ``null_safe``. Types are equal."""
+
+    left: Expr
+    right: Expr
+    null_safe: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanExec(PhysicalPlan):
+    """Reads ``fields`` (``fields[i].name`` is the name in the table) of the rows that pass ``predicates``.
+
+    ``splits`` None reads the whole table; a task of a multi-stage plan gets its share.
+    """
+
+    table: Table
+    fields: tuple[Field, ...]
+    schema: Schema
+    predicates: tuple[Expr, ...] = ()
+    limit: int | None = None
+    splits: tuple[Split, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ValuesExec(PhysicalPlan):
+    """Constant rows; each cell is an expression without columns."""
+
+    rows: tuple[tuple[Expr, ...], ...]
+    schema: Schema
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InputExec(PhysicalPlan):
+    """Reads the blocks that stage ``stage`` produced (for a hash exchange: the task's own partition of them)."""
+
+    stage: int
+    schema: Schema
+    partitioned: bool = False  # True: task i reads partition i; False: every task reads everything
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FilterExec(_Unary):
+    input: PhysicalPlan
+    predicate: Expr
+    schema: Schema
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProjectExec(_Unary):
+    input: PhysicalPlan
+    items: tuple[Item, ...]
+    schema: Schema
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HashJoinExec(PhysicalPlan):
+    """Equi-join on ``keys``. ``residual`` are further conjuncts over both sides that a match must satisfy.
+
+    For MARK joins ``keys`` and ``residual`` are the two-valued condition and ``comparison`` the three-valued one (see
+    logical.Join); ``keys`` may then be empty. ``build`` names the side that the hash table is built of: "left" or
+    "right".
+    """
+
+    kind: JoinKind
+    left: PhysicalPlan
+    right: PhysicalPlan
+    keys: tuple[KeyPair, ...]
+    schema: Schema
+    residual: tuple[Expr, ...] = ()
+    comparison: Expr | None = None
+    mark: Field | None = None
+    build: str = "right"
+
+    def children(self) -> tuple[PhysicalPlan, ...]:
+        return (self.left, self.right)
+
+    def with_children(self, children: Sequence[PhysicalPlan]) -> PhysicalPlan:
+        return replace(self, left=children[0], right=children[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NestedLoopJoinExec(PhysicalPlan):
+    """A join without an equality: every pair is tested against ``condition`` (none: the Cartesian product)."""
+
+    kind: JoinKind
+    left: PhysicalPlan
+    right: PhysicalPlan
+    condition: tuple[Expr, ...]
+    schema: Schema
+    comparison: Expr | None = None
+    mark: Field | None = None
+
+    def children(self) -> tuple[PhysicalPlan, ...]:
+        return (self.left, self.right)
+
+    def with_children(self, children: Sequence[PhysicalPlan]) -> PhysicalPlan:
+        return replace(self, left=children[0], right=children[1])
+
+
+class AggregateMode(StrEnum):
+    SINGLE = "single"  # the whole group at once
+    PARTIAL = "partial"  # states of a part of the rows
+    FINAL = "final"  # states of the same group merged into results
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AggregateExec(_Unary):
+    """Hash aggregation. PARTIAL and FINAL hold only the aggregates of the split that ``functions`` tells: a PARTIAL's
+    output columns are states, a FINAL aggregates them (e.g. sum of counts); both are ordinary AggregateItems, and what
+    is left (avg = sum / count) is a ProjectExec above. So kernels treat the three modes alike.
+    """
+
+    input: PhysicalPlan
+    keys: tuple[Column, ...]
+    aggregates: tuple[AggregateItem, ...]
+    schema: Schema
+    mode: AggregateMode = AggregateMode.SINGLE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SortExec(_Unary):
+    """Full sort; with ``limit`` a top-N."""
+
+    input: PhysicalPlan
+    keys: tuple[SortKey, ...]
+    schema: Schema
+    limit: int | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LimitExec(_Unary):
+    input: PhysicalPlan
+    limit: int | None
+    schema: Schema
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnionExec(PhysicalPlan):
+    """All rows of all inputs, column i of the output from column i of each input."""
+
+    inputs: tuple[PhysicalPlan, ...]
+    schema: Schema
+
+    def children(self) -> tuple[PhysicalPlan, ...]:
+        return self.inputs
+
+    def with_children(self, children: Sequence[PhysicalPlan]) -> PhysicalPlan:
+        return replace(self, inputs=tuple(children))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowNumberExec(_Unary):
+    """Adds the row's number within its partition (see logical.RowNumber)."""
+
+    input: PhysicalPlan
+    partition: tuple[Column, ...]
+    order: tuple[SortKey, ...]
+    field: Field
+    schema: Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """All rows in one place."""
+
+
+@dataclass(frozen=True, slots=True)
+class HashPartitioned:
+    """Rows with equal ``keys`` (as SQL's GROUP BY tells equal) are in one of ``count`` partitions."""
+
+    keys: tuple[Expr, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Every task has all rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arbitrary:
+    """Rows are spread over ``count`` tasks in no particular way."""
+
+    count: int
+
+
+Partitioning = Single | HashPartitioned | Broadcast | Arbitrary
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExchangeExec(_Unary):
+    """Moves rows between tasks so that they stand as ``target`` says."""
+
+    input: PhysicalPlan
+    target: Partitioning
+    schema: Schema
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaterializeExec(_Unary):
+    """Computes its input once for several parents (which hold this very object). Always a stage of its own."""
+
+    input: PhysicalPlan
+    name: str
+    schema: Schema
+
+
+def describe(node: PhysicalPlan) -> str:
+    """One line for EXPLAIN and for plan tests."""
+    match node:
+        case ScanExec():
+            text = f"Scan {node.table.name} [{', '.join(f'{f.name}#{f.id}' for f in node.fields)}]"
+            text += f" where {' AND '.join(map(show, node.predicates))}" if node.predicates else ""
+            text += f" limit {node.limit}" if node.limit is not None else ""
+            return text + (f" ({len(node.splits)} splits)" if node.splits is not None else "")
+        case ValuesExec():
+            return f"Values {len(node.rows)} rows"
+        case InputExec():
+            return f"Input stage {node.stage}{' partition' if node.partitioned else ''}"
+        case FilterExec():
+            return f"Filter {show(node.predicate)}"
+        case ProjectExec():
+            return f"Project [{', '.join(_item(i) for i in node.items)}]"
+        case HashJoinExec():
+            pairs = [f"{show(k.left)} {'<=>' if k.null_safe else '='} {show(k.right)}" for k in node.keys]
+            text = f"HashJoin {node.kind} on {' AND '.join(pairs) or 'nothing'}, build {node.build}"
+            text += f" if {' AND '.join(map(show, node.residual))}" if node.residual else ""
+            return text + (f" comparing {show(node.comparison)}" if node.comparison is not None else "")
+        case NestedLoopJoinExec():
+            text = f"NestedLoopJoin {node.kind}"
+            text += f" if {' AND '.join(map(show, node.condition))}" if node.condition else ""
+            return text + (f" comparing {show(node.comparison)}" if node.comparison is not None else "")
+        case AggregateExec():
+            shown = ", ".join(f"{show_aggregate(a.call)} as {a.field.name}#{a.field.id}" for a in node.aggregates)
+            mode = "" if node.mode is AggregateMode.SINGLE else f" {node.mode}"
+            by = f" by [{', '.join(map(show, node.keys))}]" if node.keys else ""
+            return f"Aggregate{mode}{by} [{shown}]"
+        case SortExec():
+            text = f"{'Sort' if node.limit is None else 'TopN'} [{', '.join(map(show_sort_key, node.keys))}]"
+            return text + _limit(node.limit, node.offset)
+        case LimitExec():
+            return "Limit" + _limit(node.limit, node.offset)
+        case UnionExec():
+            return "Union"
+        case RowNumberExec():
+            return f"RowNumber by [{', '.join(map(show, node.partition))}] as {node.field.name}#{node.field.id}"
+        case ExchangeExec():
+            return f"Exchange {show_partitioning(node.target)}"
+        case MaterializeExec():
+            return f"Materialize {node.name}"
+        case _:
+            raise TypeError(f"not a physical operator: {node!r}")
+
+
+def show_partitioning(partitioning: Partitioning) -> str:
+    match partitioning:
+        case Single():
+            return "gather"
+        case HashPartitioned(keys, count):
+            return f"hash [{', '.join(map(show, keys))}] into {count}"
+        case Broadcast():
+            return "broadcast"
+        case Arbitrary(count):
+            return f"spread over {count}"
+
+
+def _item(item: Item) -> str:
+    if isinstance(item.expr, Column) and item.expr.id == item.field.id:
+        return f"{item.field.name}#{item.field.id}"
+    return f"{show(item.expr)} as {item.field.name}#{item.field.id}"
+
+
+def _limit(limit: int | None, offset: int) -> str:
+    return (f" limit {limit}" if limit is not None else "") + (f" offset {offset}" if offset else "")
+
+
+def pretty(plan: PhysicalPlan) -> str:
+    """The plan as indented text."""
+    return tree.pretty(plan, describe)
