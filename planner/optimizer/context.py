@@ -1,0 +1,17 @@
+"""What every rule gets besides the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from planner.statistics import Estimator
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerContext:
+    """``estimator`` knows rows and columns of any plan; ``disabled`` names the rules that are switched off."""
+
+    estimator: Estimator
+    disabled: frozenset[str] = frozenset()
