@@ -1,19 +1,28 @@
-"""The physical plan: how a query runs. Algorithms are chosen, distribution is explicit, nothing is left to decide.
+"""The physical plan: how a query runs. Algorithms are chosen, distribution is explicit, nothing is left open.
 
-A physical node outputs ``schema``; blocks carry it with columns named ``name#id`` (``expr.column_name``). Exchanges
-stand only where ``exchange.ensure_distribution`` put them; ``stages`` cuts there and replaces them by ``InputExec``.
+A physical node outputs ``schema``; blocks carry it with columns named ``name#id`` (``expr.column_name``).
+Exchanges stand only where ``exchange.ensure_distribution`` put them; ``stages`` cuts there and replaces them by
+``InputExec``.
+
+Nodes that evaluate expressions carry ``bounds``: what is proved about their input columns (see ``Bounds``).
+Kernels ask ``bounds.bounds(expr, node.bounds)`` whether arithmetic fits 64 bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from planner import tree
 from planner.catalog import Split, Table
-from planner.expr import Column, Expr, Field, Schema, SortKey, show, show_aggregate, show_sort_key
+from planner.expr import Column, ColumnId, Expr, Field, Schema, SortKey, show, show_aggregate, show_sort_key
 from planner.logical import AggregateItem, Item, JoinKind
+
+Bounds = Mapping[ColumnId, tuple[Any, Any]]
+"""Proved bounds of columns: every non-NULL value lies in ``[min, max]``, Python values of the column's type
+(int, Decimal, float, date, …). A column that is missing is unknown. Estimates never go in here."""
 
 
 class PhysicalPlan:
@@ -44,7 +53,7 @@ class _Unary(PhysicalPlan):
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """One equality of a hash join: ``left = right``, or IS NOT DISTINCT FROM when ``null_safe``. Types are equal."""
+    """One equality of a hash join: ``left = right``, or IS NOT DISTINCT FROM if ``null_safe``. Types are equal."""
 
     left: Expr
     right: Expr
@@ -55,7 +64,8 @@ class KeyPair:
 class ScanExec(PhysicalPlan):
     """Reads ``fields`` (``fields[i].name`` is the name in the table) of the rows that pass ``predicates``.
 
-    ``splits`` None reads the whole table; a task of a multi-stage plan gets its share.
+    ``splits`` None reads the whole table; a task of a multi-stage plan gets its share. ``bounds`` are those of
+    ``fields``.
     """
 
     table: Table
@@ -64,6 +74,7 @@ class ScanExec(PhysicalPlan):
     predicates: tuple[Expr, ...] = ()
     limit: int | None = None
     splits: tuple[Split, ...] | None = None
+    bounds: Bounds = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +87,7 @@ class ValuesExec(PhysicalPlan):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InputExec(PhysicalPlan):
-    """Reads the blocks that stage ``stage`` produced (for a hash exchange: the task's own partition of them)."""
+    """Reads the blocks that stage ``stage`` produced (of a hash exchange: the task's own partition of them)."""
 
     stage: int
     schema: Schema
@@ -88,6 +99,7 @@ class FilterExec(_Unary):
     input: PhysicalPlan
     predicate: Expr
     schema: Schema
+    bounds: Bounds = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,15 +107,16 @@ class ProjectExec(_Unary):
     input: PhysicalPlan
     items: tuple[Item, ...]
     schema: Schema
+    bounds: Bounds = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HashJoinExec(PhysicalPlan):
     """Equi-join on ``keys``. ``residual`` are further conjuncts over both sides that a match must satisfy.
 
-    For MARK joins ``keys`` and ``residual`` are the two-valued condition and ``comparison`` the three-valued one (see
-    logical.Join); ``keys`` may then be empty. ``build`` names the side that the hash table is built of: "left" or
-    "right".
+    For MARK joins ``keys`` and ``residual`` are the two-valued condition and ``comparison`` the three-valued one
+    (see logical.Join); ``keys`` may then be empty. ``build`` names the side that the hash table is built of:
+    "left" or "right".
     """
 
     kind: JoinKind
@@ -115,6 +128,7 @@ class HashJoinExec(PhysicalPlan):
     comparison: Expr | None = None
     mark: Field | None = None
     build: str = "right"
+    bounds: Bounds = field(default_factory=dict)
 
     def children(self) -> tuple[PhysicalPlan, ...]:
         return (self.left, self.right)
@@ -125,7 +139,7 @@ class HashJoinExec(PhysicalPlan):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NestedLoopJoinExec(PhysicalPlan):
-    """A join without an equality: every pair is tested against ``condition`` (none: the Cartesian product)."""
+    """A join without an equality: every pair is tested against ``condition`` (none: Cartesian product)."""
 
     kind: JoinKind
     left: PhysicalPlan
@@ -134,6 +148,7 @@ class NestedLoopJoinExec(PhysicalPlan):
     schema: Schema
     comparison: Expr | None = None
     mark: Field | None = None
+    bounds: Bounds = field(default_factory=dict)
 
     def children(self) -> tuple[PhysicalPlan, ...]:
         return (self.left, self.right)
@@ -150,9 +165,14 @@ class AggregateMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AggregateExec(_Unary):
-    """Hash aggregation. PARTIAL and FINAL hold only the aggregates of the split that ``functions`` tells: a PARTIAL's
-    output columns are states, a FINAL aggregates them (e.g. sum of counts); both are ordinary AggregateItems, and what
-    is left (avg = sum / count) is a ProjectExec above. So kernels treat the three modes alike.
+    """Hash aggregation. PARTIAL and FINAL hold only the aggregates of the split that ``functions`` tells: a
+    PARTIAL's output columns are states, a FINAL aggregates them (e.g. sum of counts); both are ordinary
+    AggregateItems, and what is left (avg = sum / count) is a ProjectExec above. So kernels treat the three modes
+    alike.
+
+    ``max_rows`` is a proved upper bound of the rows that reach the aggregation, over all tasks together (None:
+    unknown). ``output_bounds`` are proved bounds of the aggregates' results, in any mode; for a sum they bound the
+    sum of every subset of the rows too, so that a sum whose bounds fit 64 bits cannot overflow on the way.
     """
 
     input: PhysicalPlan
@@ -160,6 +180,9 @@ class AggregateExec(_Unary):
     aggregates: tuple[AggregateItem, ...]
     schema: Schema
     mode: AggregateMode = AggregateMode.SINGLE
+    bounds: Bounds = field(default_factory=dict)
+    max_rows: int | None = None
+    output_bounds: Bounds = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,6 +194,7 @@ class SortExec(_Unary):
     schema: Schema
     limit: int | None = None
     offset: int = 0
+    bounds: Bounds = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -245,7 +269,7 @@ class ExchangeExec(_Unary):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaterializeExec(_Unary):
-    """Computes its input once for several parents (which hold this very object). Always a stage of its own."""
+    """Computes its input once for several parents (which hold this very object). Always its own stage."""
 
     input: PhysicalPlan
     name: str
@@ -278,10 +302,11 @@ def describe(node: PhysicalPlan) -> str:
             text += f" if {' AND '.join(map(show, node.condition))}" if node.condition else ""
             return text + (f" comparing {show(node.comparison)}" if node.comparison is not None else "")
         case AggregateExec():
-            shown = ", ".join(f"{show_aggregate(a.call)} as {a.field.name}#{a.field.id}" for a in node.aggregates)
+            items = node.aggregates
+            shown = ", ".join(f"{show_aggregate(a.call)} as {a.field.name}#{a.field.id}" for a in items)
             mode = "" if node.mode is AggregateMode.SINGLE else f" {node.mode}"
-            by = f" by [{', '.join(map(show, node.keys))}]" if node.keys else ""
-            return f"Aggregate{mode}{by} [{shown}]"
+            keys = f" by [{', '.join(map(show, node.keys))}]" if node.keys else ""
+            return f"Aggregate{mode}{keys} [{shown}]"
         case SortExec():
             text = f"{'Sort' if node.limit is None else 'TopN'} [{', '.join(map(show_sort_key, node.keys))}]"
             return text + _limit(node.limit, node.offset)
@@ -290,7 +315,8 @@ def describe(node: PhysicalPlan) -> str:
         case UnionExec():
             return "Union"
         case RowNumberExec():
-            return f"RowNumber by [{', '.join(map(show, node.partition))}] as {node.field.name}#{node.field.id}"
+            by = ", ".join(map(show, node.partition))
+            return f"RowNumber by [{by}] as {node.field.name}#{node.field.id}"
         case ExchangeExec():
             return f"Exchange {show_partitioning(node.target)}"
         case MaterializeExec():
