@@ -54,8 +54,10 @@ def value_text(value: object) -> str:
         case Decimal():
             return format(value, "f")
         case datetime.datetime():
-            text = value.replace(tzinfo=None).isoformat(sep=" ")
+            text = _fraction(value.replace(tzinfo=None).isoformat(sep=" "))
             return text if value.tzinfo is None else text + _offset(value)
+        case datetime.time():
+            return _fraction(value.isoformat())
         case pa.MonthDayNano():
             return interval_text(value.months, value.days, value.nanoseconds)
         case datetime.timedelta():
@@ -67,8 +69,12 @@ def value_text(value: object) -> str:
         case dict():
             items = (f"{key}: {'NULL' if item is None else value_text(item)}" for key, item in value.items())
             return "{" + ", ".join(items) + "}"
-        case _:  # numbers, dates and times: str() is SQL's notation
+        case _:  # for numbers and dates, str() is SQL's notation
             return str(value)
+
+
+def _fraction(text: str) -> str:
+    return text.rstrip("0") if "." in text else text
 
 
 def _offset(value: datetime.datetime) -> str:
@@ -89,7 +95,7 @@ def interval_text(months: int, days: int, nanoseconds: int) -> str:
         seconds, fraction = divmod(microseconds, 1_000_000)
         clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
         if fraction:
-            clock += f".{fraction:06}".rstrip("0")
+            clock = _fraction(f"{clock}.{fraction:06}")
         parts.append("-" + clock if nanoseconds < 0 else clock)
     return " ".join(parts)
 
