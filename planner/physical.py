@@ -1,8 +1,8 @@
 """The physical plan: how a query runs. Algorithms are chosen, distribution is explicit, nothing is left open.
 
 A physical node outputs ``schema``; blocks carry it with columns named ``name#id`` (``expr.column_name``).
-Exchanges stand only where ``exchange.ensure_distribution`` put them; ``stages`` cuts there and replaces them by
-``InputExec``.
+Exchanges stand only where ``exchange.ensure_distribution`` put them; ``stages`` cuts there and replaces
+them by ``InputExec``.
 
 Nodes that evaluate expressions carry ``bounds``: what is proved about their input columns (see ``Bounds``).
 Kernels ask ``bounds.bounds(expr, node.bounds)`` whether arithmetic fits 64 bits.
@@ -53,7 +53,9 @@ class _Unary(PhysicalPlan):
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """One equality of a hash join: ``left = right``, or IS NOT DISTINCT FROM if ``null_safe``. Types are equal."""
+    """One equality of a hash join: ``left = right``, or IS NOT DISTINCT FROM if ``null_safe``. Types are
+    equal.
+    """
 
     left: Expr
     right: Expr
@@ -64,8 +66,9 @@ class KeyPair:
 class ScanExec(PhysicalPlan):
     """Reads ``fields`` (``fields[i].name`` is the name in the table) of the rows that pass ``predicates``.
 
-    ``splits`` None reads the whole table; a task of a multi-stage plan gets its share. ``bounds`` are those of
-    ``fields``.
+    ``splits`` None reads the whole table; a task of a multi-stage plan gets its share. ``tasks`` is the
+    number of tasks that share the scan, as ``exchange.ensure_distribution`` decided. ``bounds`` are those
+    of ``fields``.
     """
 
     table: Table
@@ -74,6 +77,7 @@ class ScanExec(PhysicalPlan):
     predicates: tuple[Expr, ...] = ()
     limit: int | None = None
     splits: tuple[Split, ...] | None = None
+    tasks: int = 1
     bounds: Bounds = field(default_factory=dict)
 
 
@@ -87,7 +91,9 @@ class ValuesExec(PhysicalPlan):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InputExec(PhysicalPlan):
-    """Reads the blocks that stage ``stage`` produced (of a hash exchange: the task's own partition of them)."""
+    """Reads the blocks that stage ``stage`` produced (of a hash exchange: the task's own partition of
+    them).
+    """
 
     stage: int
     schema: Schema
@@ -114,9 +120,9 @@ class ProjectExec(_Unary):
 class HashJoinExec(PhysicalPlan):
     """Equi-join on ``keys``. ``residual`` are further conjuncts over both sides that a match must satisfy.
 
-    For MARK joins ``keys`` and ``residual`` are the two-valued condition and ``comparison`` the three-valued one
-    (see logical.Join); ``keys`` may then be empty. ``build`` names the side that the hash table is built of:
-    "left" or "right".
+    For MARK joins ``keys`` and ``residual`` are the two-valued condition and ``comparison`` the
+    three-valued one (see logical.Join); ``keys`` may then be empty. ``build`` names the side that the hash
+    table is built of: "left" or "right".
     """
 
     kind: JoinKind
@@ -167,12 +173,13 @@ class AggregateMode(StrEnum):
 class AggregateExec(_Unary):
     """Hash aggregation. PARTIAL and FINAL hold only the aggregates of the split that ``functions`` tells: a
     PARTIAL's output columns are states, a FINAL aggregates them (e.g. sum of counts); both are ordinary
-    AggregateItems, and what is left (avg = sum / count) is a ProjectExec above. So kernels treat the three modes
-    alike.
+    AggregateItems, and what is left (avg = sum / count) is a ProjectExec above. So kernels treat the three
+    modes alike.
 
-    ``max_rows`` is a proved upper bound of the rows that reach the aggregation, over all tasks together (None:
-    unknown). ``output_bounds`` are proved bounds of the aggregates' results, in any mode; for a sum they bound the
-    sum of every subset of the rows too, so that a sum whose bounds fit 64 bits cannot overflow on the way.
+    ``max_rows`` is a proved upper bound of the rows that reach the aggregation, over all tasks together
+    (None: unknown). ``output_bounds`` are proved bounds of the aggregates' results, in any mode; for a sum
+    they bound the sum of every subset of the rows too, so that a sum whose bounds fit 64 bits cannot
+    overflow on the way.
     """
 
     input: PhysicalPlan

@@ -1,0 +1,226 @@
+"""The stage graph: what a driver runs. A plan is cut at exchanges and materializations and nowhere else.
+
+Glossary. A *stage* is a plan fragment without exchanges; its leaves are scans, constants and ``InputExec``s
+that read what earlier stages produced. A *task* is one run of the fragment: task i of a stage reads its
+share of every scan (``task_plan``) and partition i of every partitioned input. A *block* is the output of
+one task for one partition.
+
+The contract between stages, which a runner must keep:
+
+- ``Stage.output`` says how each task divides its own rows. ``HashPartitioned(keys, n)``: into n partitions
+by the
+  hash of the keys (equal keys, NULL equal to NULL, land in the same partition whatever stage they come
+  from). ``Arbitrary(n)``: into n partitions of about equal size, contiguous or round-robin. ``Single`` and
+  ``Broadcast``: one partition with everything; the two differ only in how many tasks read it. ``None``: not
+  divided; the output of task i *is* partition i.
+- ``InputExec(stage, partitioned=True)`` in task i stands for partition i of all tasks of that stage,
+concatenated
+  in task order. ``partitioned=False`` stands for all rows of that stage, in task order, in every task (so
+  ordered data stays ordered through a gather).
+- Tasks are pure: running one twice gives the same blocks (row order aside where the plan leaves it open).
+- The result is the output of the last stage, its tasks concatenated in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from planner.catalog import Split
+from planner.errors import PlanError
+from planner.expr import Field
+from planner.physical import (
+    Arbitrary,
+    Broadcast,
+    ExchangeExec,
+    HashPartitioned,
+    InputExec,
+    MaterializeExec,
+    Partitioning,
+    PhysicalPlan,
+    ScanExec,
+    Single,
+)
+from planner.tree import replace_children, transform_up, walk
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A fragment and how often it runs.
+
+    ``plan`` reads the stages ``inputs`` through ``InputExec``; its scans still have ``splits=None``
+    (``task_plan`` gives each task its share). ``name`` is a few words for progress and EXPLAIN.
+    """
+
+    id: int
+    plan: PhysicalPlan
+    output: Partitioning | None
+    tasks: int
+    inputs: tuple[int, ...]
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFilter:
+    """Rows of ``scan`` in stage ``target`` whose ``column`` is not among the values of ``source_column`` in
+    stage ``source`` cannot reach the result, so that the scan may skip them once ``source`` has finished.
+
+    ``scan`` is a node of the target's plan (by identity); NULLs in ``column`` never match.
+    """
+
+    source: int
+    source_column: Field
+    target: int
+    scan: ScanExec
+    column: Field
+
+
+@dataclass(frozen=True, slots=True)
+class StageGraph:
+    """Stages in an order in which they can run (every input before its readers); the last one is the result.
+
+    ``filters`` are optional to use: each needs its source finished before its target starts, and the order
+    of the stages allows for that (a source is always an input of its target, or of a stage that the target
+    reads).
+    """
+
+    stages: tuple[Stage, ...]
+    filters: tuple[ScanFilter, ...] = ()
+
+    @property
+    def result(self) -> Stage:
+        return self.stages[-1]
+
+    def readers(self, stage: int) -> tuple[int, ...]:
+        """The stages that read ``stage``: when the last of them has finished, its blocks can go."""
+        return tuple(s.id for s in self.stages if stage in s.inputs)
+
+
+def task_plan(stage: Stage, task: int) -> PhysicalPlan:
+    """The fragment that task ``task`` of ``stage`` runs: every scan with the task's share of the splits.
+
+    A stage of one task reads its tables whole, so its plan comes back as it is.
+    """
+    if stage.tasks == 1:
+        return stage.plan
+
+    def share(node: PhysicalPlan) -> PhysicalPlan:
+        if isinstance(node, ScanExec) and node.splits is None:
+            return replace(node, splits=shares(node.table.splits(), stage.tasks)[task])
+        return node
+
+    return transform_up(stage.plan, share)
+
+
+def shares(splits: Sequence[Split], tasks: int) -> tuple[tuple[Split, ...], ...]:
+    """``splits`` as ``tasks`` contiguous runs of about equal bytes (rows where bytes are unknown, else
+    count).
+    """
+    weights = [float(s.bytes if s.bytes is not None else s.rows if s.rows is not None else 1) for s in splits]
+    if any(s.bytes is None for s in splits) and any(s.bytes is not None for s in splits):
+        weights = [1.0] * len(splits)
+    total = sum(weights) or 1.0
+    out: list[list[Split]] = [[] for _ in range(tasks)]
+    before = 0.0
+    for split, weight in zip(splits, weights, strict=True):
+        middle = before + weight / 2
+        out[min(tasks - 1, int(middle / total * tasks))].append(split)
+        before += weight
+    return tuple(map(tuple, out))
+
+
+def cut(plan: PhysicalPlan) -> StageGraph:
+    """Cut a plan (with its exchanges) into stages."""
+    cutter = _Cutter()
+    root, inputs, tasks = cutter.fragment(plan)
+    cutter.add(root, None, tasks, inputs, "result")
+    return StageGraph(tuple(cutter.stages))
+
+
+class _Cutter:
+    """Builds stages bottom-up; a shared exchange or materialization is one stage."""
+
+    def __init__(self) -> None:
+        self.stages: list[Stage] = []
+        self._done: dict[int, tuple[PhysicalPlan, int]] = {}
+
+    def add(
+        self,
+        plan: PhysicalPlan,
+        output: Partitioning | None,
+        tasks: int,
+        inputs: tuple[int, ...],
+        name: str,
+    ) -> int:
+        self.stages.append(Stage(len(self.stages), plan, output, tasks, inputs, name))
+        return len(self.stages) - 1
+
+    def fragment(self, plan: PhysicalPlan) -> tuple[PhysicalPlan, tuple[int, ...], int]:
+        """``plan`` down to its cuts: the fragment, the stages it reads, and in how many tasks it runs."""
+        inputs: dict[int, None] = {}
+        memo: dict[int, PhysicalPlan] = {}
+
+        def visit(node: PhysicalPlan) -> PhysicalPlan:
+            hit = memo.get(id(node))
+            if hit is None:
+                if isinstance(node, (ExchangeExec, MaterializeExec)):
+                    hit = self.leaf(node)
+                    assert isinstance(hit, InputExec)
+                    inputs[hit.stage] = None
+                else:
+                    hit = replace_children(node, [visit(c) for c in node.children()])
+                memo[id(node)] = hit
+            return hit
+
+        root = visit(plan)
+        return root, tuple(inputs), self.tasks(root)
+
+    def leaf(self, node: ExchangeExec | MaterializeExec) -> InputExec:
+        """What stands in the reader's fragment for ``node``; the stage below it is made if it is new."""
+        if isinstance(node, MaterializeExec):
+            stage = self.stage(node)
+            return InputExec(stage, node.schema, self.stages[stage].output is None)
+        if isinstance(node.input, MaterializeExec) and isinstance(node.target, (Single, Broadcast)):
+            return InputExec(self.stage(node.input), node.schema, False)  # its blocks are there for everyone
+        stage = self.stage(node)
+        return InputExec(stage, node.schema, isinstance(node.target, (HashPartitioned, Arbitrary)))
+
+    def stage(self, node: ExchangeExec | MaterializeExec) -> int:
+        done = self._done.get(id(node))
+        if done is not None:
+            return done[1]
+        root, inputs, tasks = self.fragment(node.input)
+        output: Partitioning | None
+        if isinstance(node, MaterializeExec):
+            output, name = (Single() if tasks == 1 else None), node.name
+        else:
+            output, name = node.target, ""
+        made = self.add(root, output, tasks, inputs, name or _name(root))
+        self._done[id(node)] = (node, made)
+        return made
+
+    def tasks(self, fragment: PhysicalPlan) -> int:
+        """In how many tasks a fragment runs: as many as its partitioned inputs have partitions."""
+        counts = set()
+        for node in walk(fragment):
+            if isinstance(node, InputExec) and node.partitioned:
+                counts.add(self.partitions(node.stage))
+            elif isinstance(node, ScanExec) and node.tasks > 1:
+                counts.add(node.tasks)
+        if len(counts) > 1:
+            raise PlanError(f"a stage reads inputs of {sorted(counts)} partitions; they must agree")
+        return counts.pop() if counts else 1
+
+    def partitions(self, stage: int) -> int:
+        match self.stages[stage].output:
+            case HashPartitioned(_, count) | Arbitrary(count):
+                return count
+            case None:
+                return self.stages[stage].tasks
+            case _:
+                return 1
+
+
+def _name(fragment: PhysicalPlan) -> str:
+    tables = [n.table.name for n in walk(fragment) if isinstance(n, ScanExec)]
+    return "scan " + ", ".join(dict.fromkeys(tables)) if tables else "shuffle"
