@@ -1,0 +1,79 @@
+"""What kernels ask of a source beyond what the planner asks of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import polars as pl
+import pyarrow as pa
+
+from planner import types
+from planner.catalog import Split, Table
+from planner.errors import UnsupportedError
+
+
+@runtime_checkable
+class Source(Table, Protocol):
+    """A table that kernels can read."""
+
+    def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
+        """The named columns (original names, engine types, that order) of the given splits, or of the whole table.
+
+        The frame is lazy, so that filters and limits above it reach the reader.
+        """
+        ...
+
+
+def engine_schema(source: pa.Schema, table: str) -> pa.Schema:
+    """The engine's types for a source's columns. Columns without one yet raise when a query reads them (``readable``),
+    so that the rest of the table stays usable: they keep their Arrow type here."""
+    return pa.schema([pa.field(f.name, types.normalize(f.type) or f.type, f.nullable) for f in source])
+
+
+def readable(schema: pa.Schema, columns: Sequence[str], table: str) -> None:
+    """Check that the columns have types that the engine knows.
+
+    Raises:
+        UnsupportedError: one of them has not.
+    """
+    for name in columns:
+        dtype = schema.field(name).type
+        if types.normalize(dtype) is None:
+            raise UnsupportedError(
+                f'column "{name}" of {table} has the type {dtype}, which sqlray cannot read yet',
+                hint="leave the column out of the query",
+            )
+
+
+_POLARS = {
+    types.BOOLEAN: pl.Boolean, types.NULL: pl.Null,
+    types.TINYINT: pl.Int8, types.SMALLINT: pl.Int16, types.INTEGER: pl.Int32, types.BIGINT: pl.Int64,
+    types.UTINYINT: pl.UInt8, types.USMALLINT: pl.UInt16, types.UINTEGER: pl.UInt32, types.UBIGINT: pl.UInt64,
+    types.FLOAT: pl.Float32, types.DOUBLE: pl.Float64, types.VARCHAR: pl.String, types.BLOB: pl.Binary,
+    types.DATE: pl.Date, types.TIME: pl.Time, types.TIMESTAMP: pl.Datetime("us"),
+    types.TIMESTAMPTZ: pl.Datetime("us", "UTC"), types.INTERVAL: pl.Duration("us"),
+}  # fmt: skip
+
+
+def polars_type(dtype: pa.DataType) -> pl.DataType:
+    """The kernels' type for an engine type. An INTERVAL inside kernels is a length of time in microseconds."""
+    if types.is_decimal(dtype):
+        return pl.Decimal(dtype.precision, dtype.scale)
+    if dtype not in _POLARS:
+        raise UnsupportedError(f"values of type {dtype} cannot be computed with yet")
+    found = _POLARS[dtype]
+    return found if isinstance(found, pl.DataType) else found()
+
+
+def conform(frame: pl.LazyFrame, actual: pl.Schema, schema: pa.Schema, columns: Sequence[str]) -> pl.LazyFrame:
+    """Select ``columns`` with the engine's types; a column that has its type already is left alone."""
+    items = []
+    for name in columns:
+        want = polars_type(schema.field(name).type)
+        have = actual[name]
+        item = pl.col(name)
+        if have != want and not (isinstance(have, pl.Decimal) and isinstance(want, pl.Decimal) and have.scale == want.scale):
+            item = item.cast(want)
+        items.append(item)
+    return frame.select(items)

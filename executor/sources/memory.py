@@ -1,0 +1,135 @@
+"""Tables in memory: registered Arrow, pandas and Polars data, session tables, and finished stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from executor.sources.base import conform, engine_schema, readable
+from planner import types
+from planner.catalog import ColumnStatistics, Split, TableStatistics
+
+_SAMPLE = 20_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MemoryTable:
+    """Rows held as one Polars frame. ``unique`` names columns that are known to hold no value twice."""
+
+    name: str
+    frame: pl.DataFrame
+    schema: pa.Schema
+    unique: frozenset[str] = frozenset()
+    _statistics: dict[str, ColumnStatistics] = field(default_factory=dict, repr=False)
+
+    def statistics(self, columns: Sequence[str]) -> TableStatistics:
+        for name in columns:
+            if name not in self._statistics:
+                self._statistics[name] = column_statistics(
+                    self.frame.get_column(name), self.schema.field(name).type, name in self.unique
+                )
+        return TableStatistics(self.frame.height, True, {c: self._statistics[c] for c in columns})
+
+    def splits(self) -> tuple[Split, ...]:
+        rows = self.frame.height
+        pieces = max(1, min(64, rows // 100_000))
+        size = self.frame.estimated_size()
+        edges = [rows * i // pieces for i in range(pieces + 1)]
+        return tuple(Split((a, b - a), b - a, size // pieces) for a, b in zip(edges, edges[1:], strict=False))
+
+    def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
+        readable(self.schema, columns, self.name)
+        frame = self.frame
+        if splits is not None:
+            parts = [frame.slice(*s.part) for s in splits]
+            frame = pl.concat(parts) if parts else frame.clear()
+        return conform(frame.lazy(), frame.schema, self.schema, columns)
+
+
+def column_statistics(values: pl.Series, dtype: pa.DataType, unique: bool = False) -> ColumnStatistics:
+    """Exact bounds and NULL count of a column in memory, and its distinct values guessed from a sample."""
+    rows, nulls = len(values), values.null_count()
+    width = float(types_width(dtype)) if not types.is_string(dtype) else _string_width(values)
+    ndv: float | None = None
+    if rows:
+        step = max(1, rows // _SAMPLE)
+        sample = values.gather_every(step) if step > 1 else values
+        ndv = estimate_ndv(sample, rows)
+    low, high, exact = None, None, False
+    if not (types.normalize(dtype) is None or dtype in (types.NULL, types.BLOB)):
+        low, high = values.min(), values.max()
+        exact = True
+        if types.is_float(dtype):  # NaN is the greatest value in SQL, Polars' max skips it
+            if values.is_nan().any():
+                low, high, exact = None, None, False
+    if isinstance(low, int) and isinstance(high, int) and ndv is not None:
+        ndv = min(ndv, high - low + 1)
+    return ColumnStatistics(low, high, nulls, ndv, width, exact, unique or (rows > 0 and ndv == rows and rows <= _SAMPLE))
+
+
+def estimate_ndv(sample: pl.Series, rows: int) -> float:
+    """Distinct values of ``rows`` rows from a sample: the GEE estimator (Charikar et al., PODS 2000), which scales the
+    values seen once by the square root of the sampling ratio — unless nearly all are seen once: then the column is
+    taken for a key."""
+    values = sample.drop_nulls()
+    if len(values) == 0:
+        return 1.0
+    counts = values.value_counts(sort=False).get_column("count" if sample.name != "count" else "counts_")
+    once = int((counts == 1).sum())
+    distinct = len(counts)
+    ratio = rows / max(len(sample), 1)
+    if distinct == len(values):
+        return float(rows)
+    if ratio <= 1.0:
+        return float(distinct)
+    if once > 0.9 * len(values):
+        return min(float(rows), distinct * ratio)
+    return min(float(rows), (distinct - once) + once * ratio**0.5)
+
+
+def types_width(dtype: pa.DataType) -> int:
+    """Bytes that a value of a fixed-width type takes in Arrow."""
+    if dtype == types.BOOLEAN:
+        return 1
+    return int(dtype.bit_width) // 8 if pa.types.is_primitive(dtype) or types.is_decimal(dtype) else 16
+
+
+def _string_width(values: pl.Series) -> float:
+    if values.dtype != pl.String or len(values) == 0:
+        return 16.0
+    head = values.head(_SAMPLE).str.len_bytes().mean()
+    return 16.0 + (float(head) if isinstance(head, (int, float)) else 0.0)
+
+
+def memory_table(name: str, data: Any, unique: frozenset[str] = frozenset()) -> MemoryTable:
+    """A table over Arrow (table, batch, reader, anything with ``__arrow_c_stream__``), Polars, pandas, a dict of
+    columns or a list of dicts. Arrow and Polars data are not copied."""
+    if isinstance(data, pl.LazyFrame):
+        frame = data.collect()
+    elif isinstance(data, pl.DataFrame):
+        frame = data
+    elif isinstance(data, pl.Series):
+        frame = data.to_frame()
+    elif isinstance(data, (list, Mapping)):
+        table = pa.Table.from_pylist(data) if isinstance(data, list) else pa.table(dict(data))
+        return memory_table(name, table, unique)
+    elif isinstance(data, pa.RecordBatchReader):
+        return memory_table(name, data.read_all(), unique)
+    elif isinstance(data, pa.RecordBatch):
+        return memory_table(name, pa.Table.from_batches([data]), unique)
+    elif isinstance(data, pa.Table):
+        schema = engine_schema(data.schema, name)
+        return MemoryTable(name, pl.DataFrame(data), schema, unique)
+    elif type(data).__module__.split(".")[0] == "pandas":
+        return memory_table(name, pa.Table.from_pandas(data, preserve_index=False), unique)
+    elif hasattr(data, "__arrow_c_stream__"):
+        return memory_table(name, pa.table(data), unique)
+    else:
+        raise TypeError(f"not a table: {type(data).__name__}")
+    return MemoryTable(name, frame, engine_schema(frame.head(0).to_arrow().schema, name), unique)
+
+

@@ -1,0 +1,259 @@
+"""Parquet: a file, or several of one schema. Statistics come from the footers, and from one small sample."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from executor.sources.base import conform, engine_schema, readable
+from executor.sources.memory import estimate_ndv, types_width
+from planner import types
+from planner.catalog import ColumnStatistics, Split, TableStatistics
+from planner.errors import ExecutionError
+
+_SAMPLE_ROWS = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What one file's metadata says. Row-group bounds are read column by column, when asked for."""
+
+    metadata: pq.FileMetaData
+    schema: pa.Schema
+    size: int
+    columns: dict[str, tuple[ColumnStatistics, ...]] = field(default_factory=dict)
+
+
+_footers: dict[tuple[str, int, int], Footer] = {}
+_samples: dict[tuple[tuple[str, int, int], str], tuple[float, float]] = {}  # column -> ndv in its file, width
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ParquetTable:
+    """Local Parquet files. ``hive`` are the partition columns that the paths carry, with their values per file."""
+
+    name: str
+    paths: tuple[str, ...]
+    keys: tuple[tuple[str, int, int], ...]
+    schema: pa.Schema
+    hive: tuple[str, ...] = ()
+    hive_values: tuple[dict[str, Any], ...] = ()
+
+    def statistics(self, columns: Sequence[str]) -> TableStatistics:
+        rows = sum(_footers[k].metadata.num_rows for k in self.keys)
+        found = {}
+        for name in columns:
+            if name in self.hive:
+                values = [v[name] for v in self.hive_values]
+                known = [v for v in values if v is not None]
+                found[name] = ColumnStatistics(
+                    min(known, default=None), max(known, default=None), None, len(set(values)), 16.0
+                )
+            else:
+                found[name] = self._column(name, rows)
+        return TableStatistics(rows, True, found)
+
+    def _column(self, name: str, rows: int) -> ColumnStatistics:
+        groups = [g for k in self.keys for g in column_groups(_footers[k], name)]
+        merged = merge_bounds(groups)
+        dtype = self.schema.field(name).type
+        ndv, width = self._sample(name, rows, is_clustered(groups, merged))
+        if isinstance(merged.min, int) and isinstance(merged.max, int) and not isinstance(merged.min, bool):
+            ndv = min(ndv, merged.max - merged.min + 1)
+        if types.is_decimal(dtype) and isinstance(merged.min, Decimal) and isinstance(merged.max, Decimal):
+            ndv = min(ndv, float((merged.max - merged.min).scaleb(dtype.scale)) + 1)
+        if dtype == types.DATE and merged.min is not None:
+            ndv = min(ndv, (merged.max - merged.min).days + 1)
+        return ColumnStatistics(merged.min, merged.max, merged.null_count, ndv, width, merged.exact)
+
+    def _sample(self, name: str, rows: int, clustered: bool) -> tuple[float, float]:
+        """Distinct values and width, from the first rows of a row group in the middle of the largest file."""
+        dtype = self.schema.field(name).type
+        key = max(self.keys, key=lambda k: _footers[k].metadata.num_rows, default=None)
+        if key is None or rows == 0:
+            return 1.0, float(types_width(dtype))
+        hit = _samples.get((key, name))
+        if hit is None:
+            hit = sample_column(key[0], _footers[key].metadata, name, rows, dtype, clustered)
+            _samples[(key, name)] = hit
+        return hit
+
+    def splits(self) -> tuple[Split, ...]:
+        found = []
+        for path, key in zip(self.paths, self.keys, strict=True):
+            metadata, at = _footers[key].metadata, 0
+            for i in range(metadata.num_row_groups):
+                group = metadata.row_group(i)
+                found.append(Split((path, at, group.num_rows), group.num_rows, group.total_byte_size))
+                at += group.num_rows
+        return tuple(found)
+
+    def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
+        readable(self.schema, columns, self.name)
+        if splits is None:
+            frame = self._open(list(self.paths))
+        else:
+            parts = [self._open([path]).slice(start, count) for path, start, count in join_ranges(splits)]
+            frame = pl.concat(parts) if parts else self._open(list(self.paths[:1])).head(0)
+        return conform(frame, frame.collect_schema(), self.schema, columns)
+
+    def _open(self, paths: list[str]) -> pl.LazyFrame:
+        if not paths:
+            return pl.DataFrame(schema=pl.DataFrame(self.schema.empty_table()).schema).lazy()
+        return pl.scan_parquet(
+            paths, glob=False, hive_partitioning=bool(self.hive), try_parse_hive_dates=True, cache=False
+        )
+
+
+def join_ranges(splits: Sequence[Split]) -> list[tuple[str, int, int]]:
+    """Row ranges with neighbours of one file merged."""
+    merged: list[tuple[str, int, int]] = []
+    for split in splits:
+        path, start, count = split.part
+        if merged and merged[-1][0] == path and merged[-1][1] + merged[-1][2] == start:
+            merged[-1] = (path, merged[-1][1], merged[-1][2] + count)
+        else:
+            merged.append((path, start, count))
+    return merged
+
+
+def parquet_table(name: str, paths: Sequence[str], hive: Sequence[dict[str, Any]] = ()) -> ParquetTable:
+    """Open Parquet files: reads their footers (cached by path, time and size).
+
+    Raises:
+        ExecutionError: a file is missing, unreadable or not Parquet, or its columns differ from the first one's.
+    """
+    keys = tuple(read_footer(p) for p in paths)
+    first = _footers[keys[0]].schema
+    for path, key in zip(paths, keys, strict=True):
+        check_same_columns(first, _footers[key].schema, paths[0], path)
+    schema = engine_schema(first, name)
+    hive_names = tuple(hive[0]) if hive else ()
+    for column in hive_names:
+        if column not in schema.names:
+            values = [h[column] for h in hive]
+            schema = schema.append(pa.field(column, types.normalize(pa.array(values).type) or types.VARCHAR))
+    return ParquetTable(name, tuple(paths), keys, schema, hive_names, tuple(hive))
+
+
+def check_same_columns(first: pa.Schema, other: pa.Schema, first_path: str, path: str) -> None:
+    if set(first.names) != set(other.names):
+        odd = sorted(set(first.names) ^ set(other.names))
+        raise ExecutionError(
+            f"{path} has other columns than {first_path}: {', '.join(odd)}", hint="read the files as separate tables"
+        )
+    for name in first.names:
+        a, b = types.normalize(first.field(name).type), types.normalize(other.field(name).type)
+        if a != b:
+            raise ExecutionError(
+                f'column "{name}" is {first.field(name).type} in {first_path} and {other.field(name).type} in {path}',
+                hint="read the files as separate tables and cast the column",
+            )
+
+
+def read_footer(path: str) -> tuple[str, int, int]:
+    """Read a file's footer into the cache and return its key there."""
+    try:
+        stat = os.stat(path)
+        key = (path, stat.st_mtime_ns, stat.st_size)
+        if key not in _footers:
+            with pq.ParquetFile(path) as file:
+                _footers[key] = Footer(file.metadata, file.schema_arrow, stat.st_size)
+        return key
+    except FileNotFoundError:
+        raise ExecutionError(f"there is no file {path}") from None
+    except PermissionError:
+        raise ExecutionError(f"no permission to read {path}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ExecutionError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from None
+
+
+def column_groups(footer: Footer, name: str) -> tuple[ColumnStatistics, ...]:
+    """Bounds of one column, row group by row group."""
+    hit = footer.columns.get(name)
+    if hit is not None:
+        return hit
+    metadata = footer.metadata
+    index = next(
+        (i for i in range(metadata.num_columns) if metadata.schema.column(i).path == name), None
+    )
+    if index is None or types.normalize(footer.schema.field(name).type) is None:
+        found: tuple[ColumnStatistics, ...] = (ColumnStatistics(),)
+    else:
+        dtype = footer.schema.field(name).type
+        chunks = (metadata.row_group(i).column(index) for i in range(metadata.num_row_groups))
+        found = tuple(_chunk_statistics(c, dtype) for c in chunks)
+    footer.columns[name] = found
+    return found
+
+
+def _chunk_statistics(chunk: pq.ColumnChunkMetaData, dtype: pa.DataType) -> ColumnStatistics:
+    if not chunk.is_stats_set:
+        return ColumnStatistics()
+    statistics = chunk.statistics
+    nulls = statistics.null_count if statistics.has_null_count else None
+    if nulls is not None and nulls == chunk.num_values:
+        return ColumnStatistics(None, None, nulls, exact=True)
+    if not statistics.has_min_max or pa.types.is_time(dtype) or pa.types.is_floating(dtype):
+        return ColumnStatistics(null_count=nulls)  # footers do not say whether a float column holds NaN
+    low, high = statistics.min, statistics.max
+    text = isinstance(low, (str, bytes))
+    if isinstance(low, bytes) and types.normalize(dtype) == types.VARCHAR:
+        return ColumnStatistics(null_count=nulls)
+    if pa.types.is_timestamp(dtype) and dtype.tz is None and getattr(low, "tzinfo", None) is not None:
+        low, high = low.replace(tzinfo=None), high.replace(tzinfo=None)
+    return ColumnStatistics(low, high, nulls, exact=not text)  # writers may cut long strings
+
+
+def merge_bounds(groups: Sequence[ColumnStatistics]) -> ColumnStatistics:
+    """Bounds of a column from the bounds of its parts; a part without bounds (that is not all NULL) leaves none."""
+    nulls = None if any(g.null_count is None for g in groups) else sum(g.null_count or 0 for g in groups)
+    known = [g for g in groups if g.min is not None]
+    if any(g.min is None and not g.exact for g in groups) or not known:
+        return ColumnStatistics(null_count=nulls, exact=bool(groups) and all(g.exact for g in groups))
+    exact = all(g.exact for g in groups) and nulls is not None
+    return ColumnStatistics(min(g.min for g in known), max(g.max for g in known), nulls, exact=exact)
+
+
+def sample_column(
+    path: str, metadata: pq.FileMetaData, name: str, rows: int, dtype: pa.DataType, clustered: bool
+) -> tuple[float, float]:
+    """(distinct values of the column, average bytes of a value), guessed from a few thousand neighbouring rows.
+
+    In a clustered column neighbours are alike and far rows are not, so that distinct values grow with the rows.
+    """
+    if metadata.num_row_groups == 0 or types.normalize(dtype) is None:
+        return 1.0, float(types_width(dtype))
+    with pq.ParquetFile(path) as file:
+        batches = file.iter_batches(_SAMPLE_ROWS, [metadata.num_row_groups // 2], [name], use_threads=False)
+        batch = next(batches, None)
+    if batch is None or batch.num_rows == 0:
+        return 1.0, float(types_width(dtype))
+    sample = pl.DataFrame(pa.Table.from_batches([batch])).to_series()
+    width = float(types_width(dtype))
+    if sample.dtype == pl.String:
+        mean = sample.str.len_bytes().mean()
+        width = 16.0 + (float(mean) if isinstance(mean, (int, float)) else 0.0)
+    if clustered:
+        return min(float(rows), sample.n_unique() * rows / len(sample)), width
+    return estimate_ndv(sample, rows), width
+
+
+def is_clustered(groups: Sequence[ColumnStatistics], merged: ColumnStatistics) -> bool:
+    """Whether row groups cover nearly disjoint ranges, as in a sorted column."""
+    if len(groups) < 2 or not isinstance(merged.min, (int, date, Decimal)) or merged.min == merged.max:
+        return False
+    covered = sum(float(_span(g.min, g.max)) for g in groups if g.min is not None)
+    return covered < 2 * float(_span(merged.min, merged.max))
+
+
+def _span(low: Any, high: Any) -> Any:
+    return (high - low).total_seconds() if isinstance(low, date) else high - low
