@@ -1,0 +1,97 @@
+"""The tables that generated queries run over: small, full of NULLs and duplicates, the same on every run."""
+
+import datetime
+import random
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+import pyarrow as pa
+
+from tests.property.kinds import BIG, BOOLEAN, DATE, DOUBLE, INTEGER, STRING, TIMESTAMP, Kind, decimal
+
+# Every table has the same columns, so that USING and set operations always find a partner.
+COLUMNS: dict[str, Kind] = {
+    "k": INTEGER,
+    "i": INTEGER,
+    "b": BIG,
+    "d": decimal(10, 2),
+    "e": decimal(18, 4),
+    "f": DOUBLE,
+    "s": STRING,
+    "t": STRING,
+    "dt": DATE,
+    "ts": TIMESTAMP,
+    "p": BOOLEAN,
+}
+_ARROW: dict[str, pa.DataType] = {
+    "k": pa.int32(),
+    "i": pa.int32(),
+    "b": pa.int64(),
+    "d": pa.decimal128(10, 2),
+    "e": pa.decimal128(18, 4),
+    "f": pa.float64(),
+    "s": pa.string(),
+    "t": pa.string(),
+    "dt": pa.date32(),
+    "ts": pa.timestamp("us"),
+    "p": pa.bool_(),
+}
+# Rows and the share of NULLs of each table; r_nulls holds nothing else, r_none has no rows.
+SIZES: dict[str, tuple[int, float]] = {
+    "r_big": (48, 0.2),
+    "r_mid": (20, 0.3),
+    "r_small": (8, 0.25),
+    "r_full": (12, 0.0),
+    "r_nulls": (3, 1.0),
+    "r_none": (0, 0.0),
+}
+WORDS = ("a", "b", "ab", "abc", "Ab", "B", "", " a ", "b%", "_x", "NULL", "été", "zz", "10", "a")
+DATES = (
+    datetime.date(1969, 12, 31),
+    datetime.date(2020, 1, 31),
+    datetime.date(2020, 2, 29),
+    datetime.date(2020, 3, 1),
+    datetime.date(2020, 12, 31),
+    datetime.date(2021, 1, 1),
+    datetime.date(2021, 2, 28),
+    datetime.date(2021, 7, 15),
+)
+
+
+def make_tables(seed: int = 7) -> dict[str, pa.Table]:
+    """All tables; the same seed gives the same rows."""
+    rng = random.Random(seed)
+    return {name: _table(rng, rows, nulls) for name, (rows, nulls) in SIZES.items()}
+
+
+def _table(rng: random.Random, rows: int, nulls: float) -> pa.Table:
+    values: dict[str, Callable[[], object]] = {
+        "k": lambda: rng.randrange(0, 8),
+        "i": lambda: rng.randrange(-5, 13),
+        "b": lambda: rng.choice(
+            [rng.randrange(-5, 13), rng.randrange(-5, 13), rng.randrange(-(10**12), 10**12)]
+        ),
+        "d": lambda: Decimal(_cents(rng)) / 100,
+        "e": lambda: Decimal(rng.randrange(-99999, 99999)) / 10000,
+        "f": lambda: rng.randrange(-40, 40) / 4,
+        "s": lambda: rng.choice(WORDS),
+        "t": lambda: rng.choice(WORDS[:5]),
+        "dt": lambda: rng.choice(DATES),
+        "ts": lambda: _timestamp(rng),
+        "p": lambda: rng.random() < 0.5,
+    }
+    columns = [
+        pa.array([None if rng.random() < nulls else values[name]() for _ in range(rows)], type=_ARROW[name])
+        for name in COLUMNS
+    ]
+    return pa.table(columns, names=list(COLUMNS))
+
+
+def _cents(rng: random.Random) -> int:
+    return rng.choice([0, 100, 500, 250, -310]) if rng.random() < 0.5 else rng.randrange(-9999, 9999)
+
+
+def _timestamp(rng: random.Random) -> datetime.datetime:
+    midnight = datetime.datetime.combine(rng.choice(DATES), datetime.time())
+    seconds: Sequence[float] = (0, 0, 3600, 43200.5, 86399.999999, rng.randrange(86400))
+    return midnight + datetime.timedelta(seconds=rng.choice(seconds))
