@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import polars as pl
 import pyarrow as pa
 
+from executor.dtypes import polars_dtype
 from planner import types
 from planner.catalog import Split, Table
 from planner.errors import UnsupportedError
@@ -46,31 +47,11 @@ def readable(schema: pa.Schema, columns: Sequence[str], table: str) -> None:
             )
 
 
-_POLARS = {
-    types.BOOLEAN: pl.Boolean, types.NULL: pl.Null,
-    types.TINYINT: pl.Int8, types.SMALLINT: pl.Int16, types.INTEGER: pl.Int32, types.BIGINT: pl.Int64,
-    types.UTINYINT: pl.UInt8, types.USMALLINT: pl.UInt16, types.UINTEGER: pl.UInt32, types.UBIGINT: pl.UInt64,
-    types.FLOAT: pl.Float32, types.DOUBLE: pl.Float64, types.VARCHAR: pl.String, types.BLOB: pl.Binary,
-    types.DATE: pl.Date, types.TIME: pl.Time, types.TIMESTAMP: pl.Datetime("us"),
-    types.TIMESTAMPTZ: pl.Datetime("us", "UTC"), types.INTERVAL: pl.Duration("us"),
-}  # fmt: skip
-
-
-def polars_type(dtype: pa.DataType) -> pl.DataType:
-    """The kernels' type for an engine type. An INTERVAL inside kernels is a length of time in microseconds."""
-    if types.is_decimal(dtype):
-        return pl.Decimal(dtype.precision, dtype.scale)
-    if dtype not in _POLARS:
-        raise UnsupportedError(f"values of type {dtype} cannot be computed with yet")
-    found = _POLARS[dtype]
-    return found if isinstance(found, pl.DataType) else found()
-
-
 def conform(frame: pl.LazyFrame, actual: pl.Schema, schema: pa.Schema, columns: Sequence[str]) -> pl.LazyFrame:
     """Select ``columns`` with the engine's types; a column that has its type already is left alone."""
     items = []
     for name in columns:
-        want = polars_type(schema.field(name).type)
+        want = polars_dtype(schema.field(name).type)
         have = actual[name]
         item = pl.col(name)
         if have != want and not (isinstance(have, pl.Decimal) and isinstance(want, pl.Decimal) and have.scale == want.scale):

@@ -1,0 +1,265 @@
+"""Numbers: ``+ - * / // %`` without wrapping and without silent rounding.
+
+Each operation derives the bounds of its result. Where they prove that the result (and what it is computed through)
+fits, it is computed as it stands; where they do not, integers are computed in a wider type and cast back strictly,
+and decimals are computed as Polars decimals, which check.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import polars as pl
+import pyarrow as pa
+
+from executor.checks import Failure, checked, strict_cast
+from executor.dtypes import integer_range, polars_dtype
+from executor.value import (
+    INT64_MAX,
+    INT128_MAX,
+    Bounds,
+    NotOnDevice,
+    Scope,
+    Store,
+    Value,
+    bounds_of,
+    fits,
+    integer_dtype,
+    literal_expr,
+    native,
+    scaled_store,
+    type_bounds,
+    with_store,
+)
+from planner import types
+from planner.errors import PlanError
+
+
+def arithmetic(op: str, left: Value, right: Value, dtype: pa.DataType, scope: Scope) -> Value:
+    """``left op right`` as SQL type ``dtype``."""
+    if types.is_float(dtype):
+        return Value(_float(op, to_float(left, dtype, scope), to_float(right, dtype, scope), scope), dtype)
+    if types.is_integer(dtype):
+        return _integer(op, left, right, dtype, scope)
+    if types.is_decimal(dtype):
+        return _decimal(op, left, right, dtype, scope)
+    raise PlanError(f"no arithmetic {op} on {types.type_name(dtype)}")
+
+
+def to_float(value: Value, dtype: pa.DataType, scope: Scope) -> pl.Expr:
+    """A number as FLOAT or DOUBLE; decimals as the nearest double to their scaled integer over a power of ten."""
+    target = polars_dtype(dtype)
+    if not types.is_decimal(value.dtype):
+        return value.expr if value.dtype == dtype else value.expr.cast(target)
+    if value.is_literal and value.literal is not None:
+        return pl.lit(float(value.literal), dtype=target)
+    if value.store is Store.NATIVE and scope.device == "cpu" and not value.is_literal:
+        value = with_store(value, scaled_store(bounds_of(value), scope.device), scope.device)
+    expr = value.expr.cast(pl.Float64)
+    if value.store is not Store.NATIVE and value.dtype.scale:
+        expr = expr / float(10**value.dtype.scale)
+    return expr if dtype == types.DOUBLE else expr.cast(target)
+
+
+def _float(op: str, left: pl.Expr, right: pl.Expr, scope: Scope) -> pl.Expr:
+    match op:
+        case "+":
+            return left + right
+        case "-":
+            return left - right
+        case "*":
+            return left * right
+        case "/":
+            return left / right
+        case "//":
+            return _nonzero(left / right, left, right, scope)
+        case "%":
+            # Polars' remainder has the divisor's sign, SQL's the dividend's.
+            remainder = left.abs() % right.abs()
+            exact = pl.when(right.is_infinite() & left.is_finite()).then(left.abs()).otherwise(remainder)
+            return pl.when(left < 0).then(-exact).otherwise(exact)
+        case _:
+            raise PlanError(f"unknown operator {op}")
+
+
+def _nonzero(quotient: pl.Expr, left: pl.Expr, right: pl.Expr, scope: Scope) -> pl.Expr:
+    """The quotient; a zero divisor raises or gives NULL, as the session wants it."""
+    if scope.division_by_zero == "null":
+        return pl.when(right != 0).then(quotient)
+    return checked(quotient, (right == 0) & left.is_not_null(), Failure.DIVISION_BY_ZERO, scope)
+
+
+def result_bounds(op: str, left: Bounds, right: Bounds) -> Bounds:
+    """The exact interval of an integer operation."""
+    match op:
+        case "+":
+            return left[0] + right[0], left[1] + right[1]
+        case "-":
+            return left[0] - right[1], left[1] - right[0]
+        case "*":
+            corners = [a * b for a in left for b in right]
+            return min(corners), max(corners)
+        case "//":
+            largest = max(abs(left[0]), abs(left[1]))
+            nonnegative = left[0] >= 0 and right[0] >= 0
+            return (0 if nonnegative else -largest), largest
+        case "%":
+            largest = min(max(abs(left[0]), abs(left[1])), max(abs(right[0]), abs(right[1])))
+            return (0 if left[0] >= 0 else -largest), (0 if left[1] <= 0 else largest)
+        case _:
+            raise PlanError(f"unknown operator {op}")
+
+
+def _compute(op: str, left: pl.Expr, right: pl.Expr, bounds: tuple[Bounds, Bounds], scope: Scope) -> pl.Expr:
+    """An operation on integers of one type that is known not to overflow."""
+    match op:
+        case "+":
+            return left + right
+        case "-":
+            return left - right
+        case "*":
+            return left * right
+    same_sign = bounds[0][0] >= 0 and bounds[1][0] >= 0
+    opposite = (left < 0) != (right < 0)
+    if op == "//":
+        floor = left // right
+        # Polars floors; SQL truncates toward zero.
+        value = floor if same_sign else floor + (opposite & (floor * right != left)).cast(pl.Int8)
+    else:
+        floor = left % right
+        value = floor if same_sign else pl.when(opposite & (floor != 0)).then(floor - right).otherwise(floor)
+    if bounds[1][0] > 0 or bounds[1][1] < 0:
+        return value
+    return _nonzero(value, left, right, scope)
+
+
+def _integer(op: str, left: Value, right: Value, dtype: pa.DataType, scope: Scope) -> Value:
+    bounds = (bounds_of(left), bounds_of(right))
+    result = result_bounds(op, *bounds)
+    low, high = integer_range(dtype)
+    target = polars_dtype(dtype)
+    nullable = left.nullable or right.nullable or op in ("//", "%")
+    if low <= result[0] and result[1] <= high:
+        expr = _compute(op, left.expr, right.expr, bounds, scope)
+        return Value(expr.cast(target) if op == "//" else expr, dtype, Store.NATIVE, result, nullable)
+    wide = pl.Int64() if all(fits(b, INT64_MAX) for b in (*bounds, result)) else pl.Int128()
+    if wide == pl.Int128() and scope.device == "gpu":
+        raise NotOnDevice("128-bit integers are not on the GPU")
+    computed = _compute(op, _widen(left, wide), _widen(right, wide), bounds, scope)
+    expr = strict_cast(computed, target, scope)
+    return Value(expr, dtype, Store.NATIVE, (max(low, result[0]), min(high, result[1])), nullable)
+
+
+def _widen(value: Value, wide: pl.DataType) -> pl.Expr:
+    if value.is_literal:
+        return pl.lit(value.literal, dtype=wide)
+    return value.expr.cast(wide)
+
+
+def rescale(value: Value, scale: int, scope: Scope) -> Value:
+    """A decimal (or integer) at a larger scale, its precision grown to match."""
+    dtype = types.as_decimal(value.dtype)
+    grown = scale - dtype.scale
+    bounds = bounds_of(value)
+    wider = (bounds[0] * 10**grown, bounds[1] * 10**grown)
+    target = types.decimal(dtype.precision + grown, scale)
+    if value.is_literal:
+        return replace(value, expr=literal_expr(value.literal, target), dtype=target, bounds=wider, store=Store.NATIVE)
+    store = scaled_store(wider, scope.device)
+    if store is Store.NATIVE:
+        expr = native(value, scope.device).expr.cast(pl.Decimal(38, scale))
+        return replace(value, expr=expr, dtype=target, bounds=wider, store=store)
+    if types.is_integer(value.dtype):
+        held = value.expr.cast(integer_dtype(store))
+    else:
+        held = with_store(value, store, scope.device).expr
+    if grown:
+        held = held * pl.lit(10**grown, dtype=integer_dtype(store))
+    return replace(value, expr=held, dtype=target, bounds=wider, store=store)
+
+
+def _decimal(op: str, left: Value, right: Value, dtype: pa.DataType, scope: Scope) -> Value:
+    if op == "*":
+        shift = dtype.scale - types.as_decimal(left.dtype).scale - types.as_decimal(right.dtype).scale
+        if shift < 0:
+            raise PlanError("a decimal product must keep the scales of its factors")
+        if shift:
+            left = rescale(left, types.as_decimal(left.dtype).scale + shift, scope)
+    elif op in ("+", "-", "%", "//"):
+        common = max(types.as_decimal(left.dtype).scale, types.as_decimal(right.dtype).scale)
+        common = dtype.scale if op in ("+", "-") else common
+        left, right = rescale(left, common, scope), rescale(right, common, scope)
+    else:
+        raise PlanError(f"no decimal operator {op}")
+    bounds = (bounds_of(left), bounds_of(right))
+    result = result_bounds(op, *bounds)
+    if op == "//":  # the quotient of scaled integers is a whole number
+        result = (result[0] * 10**dtype.scale, result[1] * 10**dtype.scale)
+    nullable = left.nullable or right.nullable or op in ("//", "%")
+    limit = type_bounds(dtype)
+    assert limit is not None
+    if all(fits(b, INT64_MAX) for b in (*bounds, result)):
+        store = Store.INT64
+    elif scope.device == "cpu" and all(fits(b, INT128_MAX) for b in bounds) and fits(result, 10**38 - 1):
+        store = Store.INT128
+    else:
+        return _checked_decimal(op, left, right, dtype, (bounds, result), scope)
+    held = _compute(op, _scaled_expr(left, store, scope), _scaled_expr(right, store, scope), bounds, scope)
+    if op == "//" and dtype.scale:
+        held = held * pl.lit(10**dtype.scale, dtype=integer_dtype(store))
+    proved = (max(result[0], limit[0]), min(result[1], limit[1]))
+    value = Value(held, dtype, store, proved, nullable)
+    if fits(result, limit[1]):
+        return value
+    over = (held > limit[1]) | (held < limit[0])
+    return replace(value, expr=checked(held, over, Failure.DECIMAL_OVERFLOW, scope))
+
+
+def _scaled_expr(value: Value, store: Store, scope: Scope) -> pl.Expr:
+    if types.is_integer(value.dtype):
+        return _widen(value, integer_dtype(store))
+    return with_store(value, store, scope.device).expr
+
+
+def _checked_decimal(
+    op: str, left: Value, right: Value, dtype: pa.DataType, proof: tuple[tuple[Bounds, Bounds], Bounds], scope: Scope
+) -> Value:
+    """Through Polars decimals of 38 digits, which raise when they overflow (cuDF's wrap: there it must be proved)."""
+    bounds, result = proof
+    if op not in ("+", "-", "*"):
+        raise PlanError(f"operator {op} on decimals of more than 38 digits")
+    exprs = []
+    for value in (left, right):
+        scale = types.as_decimal(value.dtype).scale
+        held = value.expr if types.is_integer(value.dtype) else native(value, scope.device).expr
+        exprs.append(held.cast(pl.Decimal(38, scale)))
+    if op == "*":
+        # Polars rounds a product to the larger scale of its factors: one of them must have the result's.
+        first = 0 if abs(bounds[0][1]) <= abs(bounds[1][1]) else 1
+        grown = dtype.scale - types.as_decimal((left, right)[first].dtype).scale
+        exprs[first] = exprs[first].cast(pl.Decimal(38, dtype.scale))
+        passed = max(abs(result[0]), abs(result[1])) * 10**grown
+    else:
+        passed = max(abs(b) for pair in (*bounds, result) for b in pair)
+    if scope.device == "gpu" and passed > 10**38 - 1:
+        raise NotOnDevice("decimals of more than 38 digits are not checked on the GPU")
+    if scope.guard is not None:
+        exprs = [pl.when(scope.guard).then(e) for e in exprs]
+    a, b = exprs
+    expr = a + b if op == "+" else a - b if op == "-" else a * b
+    limit = 10**dtype.precision - 1
+    proved = (max(result[0], -limit), min(result[1], limit))
+    return Value(expr.cast(pl.Decimal(38, dtype.scale)), dtype, Store.NATIVE, proved, left.nullable or right.nullable)
+
+
+def negate(value: Value, dtype: pa.DataType, scope: Scope) -> Value:
+    """Unary minus: zero minus the value."""
+    if types.is_float(dtype):
+        return Value(-to_float(value, dtype, scope), dtype, nullable=value.nullable)
+    zero_type = value.dtype if types.is_integer(value.dtype) else types.decimal(1, 0)
+    zero_value = 0 if types.is_integer(value.dtype) else Decimal(0)
+    zero = Value(
+        literal_expr(zero_value, zero_type), zero_type, bounds=(0, 0), nullable=False, is_literal=True, literal=zero_value
+    )
+    return arithmetic("-", zero, value, dtype, scope)

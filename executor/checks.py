@@ -1,0 +1,142 @@
+"""Errors that rows raise while a query runs, and the Polars exceptions they come back as.
+
+Polars has no expression that raises. A strict cast of a value that does not fit does, and names the value: so a
+failed check casts a code that fits no Int8, and ``execution_error`` turns the code into words.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+
+import polars as pl
+
+from executor.value import NotOnDevice, Scope
+from planner.errors import ExecutionError, OutOfMemoryError, SqlrayError
+
+
+class Failure(IntEnum):
+    """What can go wrong with a row, beyond a value that does not convert."""
+
+    DIVISION_BY_ZERO = 1_000_001
+    DECIMAL_OVERFLOW = 1_000_002
+    MORE_THAN_ONE_ROW = 1_000_003
+    DATE_OUT_OF_RANGE = 1_000_004
+    NEGATIVE_SQUARE_ROOT = 1_000_005
+    LOGARITHM_OF_ZERO = 1_000_006
+    LOGARITHM_OF_NEGATIVE = 1_000_007
+    FACTORIAL_OUT_OF_RANGE = 1_000_008
+    BAD_DATE_PART = 1_000_009
+    BAD_ARGUMENT = 1_000_010
+
+
+_MESSAGES: dict[Failure, tuple[str, str | None]] = {
+    Failure.DIVISION_BY_ZERO: ("division by zero", "guard the divisor: x // nullif(y, 0)"),
+    Failure.DECIMAL_OVERFLOW: (
+        "a value does not fit the digits of its DECIMAL type",
+        "cast to a DECIMAL with more digits, or to DOUBLE",
+    ),
+    Failure.MORE_THAN_ONE_ROW: (
+        "more than one row returned by a subquery used as an expression",
+        "add LIMIT 1, or an aggregate such as any_value(…), to the subquery",
+    ),
+    Failure.DATE_OUT_OF_RANGE: ("a date or timestamp is out of range", None),
+    Failure.NEGATIVE_SQUARE_ROOT: ("cannot take the square root of a negative number", None),
+    Failure.LOGARITHM_OF_ZERO: ("cannot take the logarithm of zero", None),
+    Failure.LOGARITHM_OF_NEGATIVE: ("cannot take the logarithm of a negative number", None),
+    Failure.FACTORIAL_OUT_OF_RANGE: ("a factorial is out of range: its argument must lie between 0 and 33", None),
+    Failure.BAD_DATE_PART: ("unknown date part", "year, quarter, month, week, day, hour, minute, second, …"),
+    Failure.BAD_ARGUMENT: ("a function was called with a value it does not accept", None),
+}
+
+_SQL_TYPES = {
+    "i8": "TINYINT", "i16": "SMALLINT", "i32": "INTEGER", "i64": "BIGINT", "i128": "DECIMAL(38)",
+    "u8": "UTINYINT", "u16": "USMALLINT", "u32": "UINTEGER", "u64": "UBIGINT",
+    "f32": "FLOAT", "f64": "DOUBLE", "str": "VARCHAR", "bool": "BOOLEAN", "date": "DATE", "time": "TIME",
+}  # fmt: skip
+
+_CONVERSION = re.compile(
+    r"conversion from `(?P<source>[^`]+)` to `(?P<target>[^`]+)` failed in column .*? for \d+ out of \d+ values: "
+    r"\[(?P<values>.*?)\]",
+    re.DOTALL,
+)
+
+
+def fail_if(condition: pl.Expr, failure: Failure, scope: Scope) -> pl.Expr:
+    """A Boolean that is always TRUE; evaluating it raises if ``condition`` is TRUE for a row that counts."""
+    if scope.device == "gpu":
+        raise NotOnDevice(f"cuDF does not raise from a kernel ({failure.name.lower()})")
+    fails = condition if scope.guard is None else condition & scope.guard
+    return pl.when(fails).then(pl.lit(int(failure), dtype=pl.Int32)).otherwise(0).cast(pl.Int8) == 0
+
+
+def checked(expr: pl.Expr, condition: pl.Expr, failure: Failure, scope: Scope) -> pl.Expr:
+    """``expr``, raising ``failure`` if ``condition`` is TRUE for a row that counts."""
+    return pl.when(fail_if(condition, failure, scope)).then(expr)
+
+
+def strict_cast(expr: pl.Expr, dtype: pl.DataType, scope: Scope) -> pl.Expr:
+    """A cast that raises where a value does not fit, for the rows that count."""
+    if scope.device == "gpu":
+        raise NotOnDevice(f"cuDF does not check casts (to {dtype})")
+    if scope.guard is not None:
+        expr = pl.when(scope.guard).then(expr)
+    return expr.cast(dtype)
+
+
+def execution_error(error: BaseException) -> SqlrayError:
+    """The sqlray error for an exception that Polars raised while a plan ran."""
+    if isinstance(error, SqlrayError):
+        return error
+    text = str(error)
+    found = _CONVERSION.search(text)
+    if found is not None:
+        return _conversion_error(found)
+    if "overflow in decimal" in text or "doesn't fit Decimal" in text or "decimal precision" in text.lower():
+        return _failure_error(Failure.DECIMAL_OVERFLOW)
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError("the query ran out of memory", hint="SET memory_limit to bound what it holds")
+    if isinstance(error, FileNotFoundError):
+        return ExecutionError(f"a file is missing: {_first_line(text)}")
+    if isinstance(error, PermissionError):
+        return ExecutionError(f"no permission to read a file: {_first_line(text)}")
+    if isinstance(error, OSError):
+        return ExecutionError(f"a file could not be read or written: {_first_line(text)}")
+    if "regex" in text.lower():
+        return ExecutionError(f"a regular expression is not valid: {_first_line(text)}")
+    if isinstance(error, pl.exceptions.ComputeError) and ("parquet" in text.lower() or "file" in text.lower()):
+        return ExecutionError(f"a file could not be read: {_first_line(text)}", hint="it may be cut off or corrupt")
+    return ExecutionError(f"the query failed while it ran: {_first_line(text)}")
+
+
+def _failure_error(failure: Failure) -> ExecutionError:
+    message, hint = _MESSAGES[failure]
+    return ExecutionError(message, hint=hint)
+
+
+def _conversion_error(found: re.Match[str]) -> ExecutionError:
+    value = found["values"].split(", ")[0]
+    if found["target"] == "i8" and value.lstrip("-").isdigit() and int(value) in Failure._value2member_map_:
+        return _failure_error(Failure(int(value)))
+    source, target = _sql_type(found["source"]), _sql_type(found["target"])
+    if source == "VARCHAR":
+        text = value.strip('"').replace("'", "''")
+        return ExecutionError(
+            f"could not convert string '{text}' to {target}", hint="TRY_CAST gives NULL instead of an error"
+        )
+    return ExecutionError(
+        f"overflow: the value {value} is out of range for {target}", hint="cast to a wider type, or use TRY_CAST"
+    )
+
+
+def _sql_type(name: str) -> str:
+    if name.startswith("decimal"):
+        return name.upper().replace("[", "(").replace("]", ")")
+    if name.startswith("datetime"):
+        return "TIMESTAMP"
+    return _SQL_TYPES.get(name, name)
+
+
+def _first_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0] if lines else "no reason given"
