@@ -1,0 +1,197 @@
+"""SQL text to syntax trees: the one entry to sqlglot, its errors turned into ours with their place."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
+from sqlglot.errors import ErrorLevel, SqlglotError, TokenError
+from sqlglot.errors import ParseError as SqlglotParseError
+from sqlglot.tokenizer_core import Token, TokenType
+
+from planner.errors import BindError, ParseError, Position, SqlrayError, UnsupportedError, nearest
+
+DEFAULT_DIALECT = "duckdb"
+
+_EXPLAIN = re.compile(r"EXPLAIN(\s+ANALYZE\b)?", re.IGNORECASE)
+_logger = logging.getLogger("sqlglot")
+
+
+def parse(sql: str, dialect: str = DEFAULT_DIALECT) -> list[exp.Expression]:
+    """The statements of a text, in order, without empty ones.
+
+    EXPLAIN is ``exp.Command(this="EXPLAIN", expression=<the statement>, analyze=<bool>)``, since sqlglot
+    keeps no tree of the explained statement itself.
+
+    Raises:
+        ParseError: the text is not SQL of that dialect.
+        BindError: there is no such dialect.
+    """
+    reader = _dialect(dialect)
+    try:
+        with _quiet():
+            return _statements(sql, reader)
+    except SqlrayError:
+        raise
+    except TokenError as error:
+        raise _token_error(sql, error) from None
+    except SqlglotParseError as error:
+        raise _parse_error(sql, error) from None
+    except SqlglotError as error:
+        raise ParseError(str(error).splitlines()[0], sql=sql) from None
+    except RecursionError:
+        raise UnsupportedError("the query is nested too deeply", sql=sql) from None
+    except Exception as error:
+        # A defect of the parser library on odd input; to the user it is text that cannot be read.
+        raise ParseError(f"cannot read this SQL ({type(error).__name__}: {error})", sql=sql) from error
+
+
+def position_at(sql: str, start: int, end: int) -> Position:
+    """The place of the characters ``start`` to ``end`` (inclusive) of the text."""
+    line = sql.count("\n", 0, start) + 1
+    column = start - (sql.rfind("\n", 0, start) + 1) + 1
+    return Position(line, column, max(1, end - start + 1))
+
+
+def position_of(node: object, sql: str) -> Position | None:
+    """The place of a syntax node: from its first token that has a place to its last, within one line."""
+    if not isinstance(node, exp.Expression):
+        return None
+    start, end = _span(node)
+    if start is None or end is None or end >= len(sql):
+        return None
+    newline = sql.find("\n", start, end + 1)
+    return position_at(sql, start, end if newline < 0 else newline - 1)
+
+
+def source_text(node: exp.Expression, sql: str) -> str | None:
+    """The text of a node's own token (a function's name, an identifier as written), if its place is known."""
+    meta = node.meta
+    start, end = meta.get("start"), meta.get("end")
+    return sql[start : end + 1] if isinstance(start, int) and isinstance(end, int) else None
+
+
+def _span(node: exp.Expression) -> tuple[int | None, int | None]:
+    start: int | None = None
+    end: int | None = None
+    for part in node.walk():
+        meta = part.meta
+        first, last = meta.get("start"), meta.get("end")
+        if isinstance(first, int) and isinstance(last, int):
+            start = first if start is None else min(start, first)
+            end = last if end is None else max(end, last)
+    return start, end
+
+
+def _dialect(name: str) -> Dialect:
+    try:
+        return Dialect.get_or_raise(name)
+    except ValueError:
+        known = sorted(k for k in Dialect.classes if k)
+        close = nearest(name, known)
+        hint = f'did you mean "{close}"?' if close else f"known dialects: {', '.join(known)}"
+        raise BindError(f'there is no SQL dialect "{name}"', hint=hint) from None
+
+
+def _statements(sql: str, dialect: Dialect) -> list[exp.Expression]:
+    tokens, explained = _tokens(sql, dialect)
+    statements: list[exp.Expression] = []
+    for number, chunk in enumerate(_chunks(tokens)):
+        analyze = explained.get(number)
+        if not chunk:
+            if analyze is not None:
+                raise ParseError("EXPLAIN needs a statement", sql=sql)
+            continue
+        parser = dialect.parser(error_level=ErrorLevel.IMMEDIATE)
+        for tree in parser.parse(chunk, sql):
+            if not isinstance(tree, exp.Expression):
+                continue
+            if analyze is not None:
+                tree = exp.Command(this="EXPLAIN", expression=tree, analyze=analyze)
+            statements.append(tree)
+    return statements
+
+
+def _chunks(tokens: list[Token]) -> list[list[Token]]:
+    chunks: list[list[Token]] = [[]]
+    for token in tokens:
+        if token.token_type == TokenType.SEMICOLON:
+            chunks.append([])
+        else:
+            chunks[-1].append(token)
+    return chunks
+
+
+def _tokens(sql: str, dialect: Dialect) -> tuple[list[Token], dict[int, bool]]:
+    """The tokens, and which statements (by number) are explained, with or without ANALYZE.
+
+    sqlglot's tokenizer swallows what follows EXPLAIN as one string, so the word is blanked out and the text
+    tokenized again: the places of all other tokens stay.
+    """
+    explained: dict[int, bool] = {}
+    text = sql
+    while True:
+        tokens = dialect.tokenize(text)
+        if "explain" not in text.lower():
+            return tokens, explained
+        found = False
+        number, first = 0, True
+        for token in tokens:
+            if token.token_type == TokenType.SEMICOLON:
+                number, first = number + 1, True
+                continue
+            match = _EXPLAIN.match(text, token.start) if first and token.text.upper() == "EXPLAIN" else None
+            first = False
+            if match and number not in explained:
+                explained[number] = match.group(1) is not None
+                text = text[: match.start()] + " " * (match.end() - match.start()) + text[match.end() :]
+                found = True
+                break
+        if not found:
+            return tokens, explained
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps sqlglot from logging that it does not know a statement: we raise instead."""
+
+    def drop(record: logging.LogRecord) -> bool:
+        return "unsupported syntax" not in record.getMessage()
+
+    _logger.addFilter(drop)
+    try:
+        yield
+    finally:
+        _logger.removeFilter(drop)
+
+
+def _token_error(sql: str, error: TokenError) -> ParseError:
+    # The cause says what is missing and the offset where its text starts: "Missing ' from 1:7".
+    match = re.search(r"Missing (\S+) from \d+:(\d+)", str(error.__cause__ or error))
+    if match is None:
+        return ParseError("the text cannot be split into words", sql=sql)
+    start = min(int(match[2]), max(len(sql) - 1, 0))
+    return ParseError(f"the closing {match[1]} is missing", position=position_at(sql, start, start), sql=sql)
+
+
+def _parse_error(sql: str, error: SqlglotParseError) -> ParseError:
+    first = error.errors[0] if error.errors else {}
+    highlight = str(first.get("highlight") or "").split("\n")[0]
+    line, column = first.get("line"), first.get("col")
+    position = None
+    if isinstance(line, int) and isinstance(column, int):
+        # sqlglot gives the column where the token ends.
+        position = Position(line, max(1, column - max(len(highlight), 1) + 1), max(len(highlight), 1))
+    description = str(first.get("description") or str(error).splitlines()[0]).strip().rstrip(".")
+    incomplete = re.match(r"Required keyword: .* missing for <class '.*\.(\w+)'>", description)
+    if description == "Invalid expression / Unexpected token":
+        message = f'syntax error at or near "{highlight}"'
+    elif incomplete:
+        message = f"syntax error: {incomplete[1].upper()} is incomplete"
+    else:
+        message = f"syntax error: {description}"
+    return ParseError(message, position=position, sql=sql)
