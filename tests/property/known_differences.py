@@ -1,0 +1,60 @@
+"""Accepted differences between sqlray and DuckDB, each with its reason.
+
+An entry says which failing queries it explains, by the query's text and by what was found. A finding that an
+entry explains is counted as known and not reported.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One query on which the engines do not agree.
+
+    `status` is `wrong` (other rows), `type` (other column types or names), `error` (sqlray failed and DuckDB
+    did not), `unsupported`, `crash` (not a SqlrayError) or `no error` (DuckDB failed and sqlray did not).
+    `detail` says what differs, or holds the error's text.
+    """
+
+    status: str
+    sql: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDifference:
+    """One accepted difference: why, and which findings it explains."""
+
+    reason: str
+    explains: Callable[[Finding], bool]
+
+
+def _error_matches(pattern: str) -> Callable[[Finding], bool]:
+    expression = re.compile(pattern)
+    return lambda finding: finding.status == "no error" and expression.search(finding.detail) is not None
+
+
+KNOWN_DIFFERENCES: tuple[KnownDifference, ...] = (
+    KnownDifference(
+        "DuckDB's own bug: it reports an internal error (INTERNAL Error or FATAL Error), sqlray answers.",
+        _error_matches(r"InternalException|FatalException|INTERNAL Error|did not return a Bound"),
+    ),
+    KnownDifference(
+        "DuckDB refuses some correlated subqueries and joins that sqlray can run (not implemented there).",
+        _error_matches(r"NotImplementedException|not (yet )?supported|not implemented"),
+    ),
+    KnownDifference(
+        "DuckDB evaluates an expression that the result does not need, and its overflow ends the query.",
+        _error_matches(r"OutOfRangeException|Overflow|ConversionException"),
+    ),
+)
+
+
+def known_reason(finding: Finding) -> str | None:
+    """Why this finding is accepted, or nothing."""
+    for known in KNOWN_DIFFERENCES:
+        if known.explains(finding):
+            return known.reason
+    return None
