@@ -1,0 +1,141 @@
+"""From what a user names — a path, a glob, a directory, a list of them — to the files of a table, and its source."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from executor.sources.base import Source
+from executor.sources.parquet import parquet_table
+from planner.errors import BindError, UnsupportedError, nearest
+
+Opener = Callable[[str, Sequence[str], Sequence[dict[str, Any]]], Source]
+
+FORMATS: Mapping[str, Opener] = {
+    "parquet": parquet_table,
+}
+
+EXTENSIONS = {
+    ".parquet": "parquet", ".pq": "parquet", ".parq": "parquet",
+    ".csv": "csv", ".tsv": "csv",
+    ".jsonl": "json", ".ndjson": "json", ".json": "json",
+    ".arrow": "ipc", ".ipc": "ipc", ".feather": "ipc",
+}  # fmt: skip
+
+_MAGIC = frozenset("*?[")
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+def open_files(path: str | Sequence[str], name: str | None = None, format: str | None = None) -> Source:
+    """Open a table over files.
+
+    Args:
+        path: a file, a glob, a directory (read recursively; ``key=value`` folders become columns), or a list of them.
+        name: how errors and EXPLAIN call the table; by default the path.
+        format: a key of FORMATS; by default from the files' extension.
+
+    Raises:
+        BindError: nothing is there, or the format cannot be told.
+        ExecutionError: a file cannot be read.
+    """
+    given = [path] if isinstance(path, str) else list(path)
+    if not given:
+        raise BindError("the list of files is empty")
+    found = [f for p in given for f in expand(p)]
+    kind = format or format_of(found)
+    opener = FORMATS.get(kind)
+    if opener is None:
+        raise UnsupportedError(f"files of format {kind!r} cannot be read", hint=f"formats: {', '.join(FORMATS)}")
+    return opener(name or (given[0] if len(given) == 1 else f"{given[0]}, …"), found, hive_values(given, found))
+
+
+def expand(path: str) -> list[str]:
+    """The files that a path, glob or directory names, sorted.
+
+    Raises:
+        BindError: there are none.
+    """
+    if "://" in path:
+        return [path]
+    path = os.path.expanduser(path)
+    if os.path.isfile(path):
+        return [path]
+    if os.path.isdir(path):
+        found = [os.path.join(d, f) for d, _, files in os.walk(path) for f in files if is_data_file(os.path.join(d, f))]
+        if not found:
+            raise BindError(f"the directory {path} holds no data files", hint=f"known: {' '.join(EXTENSIONS)}")
+        return sorted(found)
+    if _MAGIC & set(path):
+        found = [f for f in glob.glob(path, recursive=True) if os.path.isfile(f)]
+        if not found:
+            raise BindError(f"no file matches {path}")
+        return sorted(found)
+    raise missing(path)
+
+
+def missing(path: str) -> BindError:
+    """The error for a path where nothing is, with the nearest name beside it."""
+    folder, base = os.path.split(path)
+    try:
+        close = nearest(base, os.listdir(folder or "."))
+    except OSError:
+        close = None
+    hint = f"did you mean {os.path.join(folder, close)}?" if close else "check the path and the working directory"
+    return BindError(f"there is no file {path}", hint=hint)
+
+
+def is_data_file(path: str) -> bool:
+    """Whether a file in a directory belongs to the table: not hidden, not a marker of some writer."""
+    base = os.path.basename(path)
+    return not base.startswith((".", "_")) and extension(base) in EXTENSIONS
+
+
+def extension(path: str) -> str:
+    """The extension that tells the format; that of a compression after it does not count."""
+    base, last = os.path.splitext(path.lower())
+    return os.path.splitext(base)[1] if last in (".gz", ".zst", ".zstd") else last
+
+
+def format_of(paths: Sequence[str]) -> str:
+    """The one format of files, by their extensions.
+
+    Raises:
+        BindError: an extension is unknown, or they differ.
+    """
+    kinds = {EXTENSIONS.get(extension(p)) for p in paths}
+    if len(kinds) > 1:
+        raise BindError(f"the files of {os.path.dirname(paths[0])} have different formats")
+    kind = kinds.pop()
+    if kind is None:
+        raise BindError(
+            f"cannot tell the format of {paths[0]} from its name", hint=f"known: {' '.join(EXTENSIONS)}"
+        )
+    return kind
+
+
+def hive_values(given: Sequence[str], found: Sequence[str]) -> list[dict[str, Any]]:
+    """The ``key=value`` folders of each file beneath a directory or glob; empty where there are none.
+
+    Values are integers where all of a key's values are, else text.
+    """
+    if len(given) == len(found) and all(map(os.path.isfile, given)):
+        return []
+    rows = [
+        {k: unquote(v) for k, v in (p.split("=", 1) for p in f.split(os.sep)[:-1] if "=" in p)} for f in found
+    ]
+    if not rows or not rows[0]:
+        return []
+    if any(set(r) != set(rows[0]) for r in rows):
+        raise BindError(f"the files of {given[0]} do not all have the same key=value folders")
+    columns: dict[str, list[Any]] = {k: [_null(r[k]) for r in rows] for k in rows[0]}
+    for key, values in columns.items():
+        if all(v is None or v.lstrip("-").isdigit() for v in values):
+            columns[key] = [None if v is None else int(v) for v in values]
+    return [{k: v[i] for k, v in columns.items()} for i in range(len(found))]
+
+
+def _null(value: str) -> str | None:
+    return None if value == _HIVE_NULL else value
