@@ -1,0 +1,52 @@
+"""What all tests share: which of them run here, and TPC-H data at a small scale."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TPCH_TABLES = ("customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skips, with the reason, what this environment cannot run or was not asked to."""
+    skips = {
+        "slow": (not os.environ.get("SQLRAY_SLOW"), "slow: set SQLRAY_SLOW=1"),
+        "cudf": (importlib.util.find_spec("cudf_polars") is None, "cudf-polars is not installed"),
+        "gpu": (not _has_gpu(), "no GPU here"),
+    }
+    for item in items:
+        for marker, (absent, reason) in skips.items():
+            if absent and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _has_gpu() -> bool:
+    return Path("/dev/nvidia0").exists() and importlib.util.find_spec("cudf_polars") is not None
+
+
+@pytest.fixture(scope="session")
+def tpch_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the TPC-H tables at scale 0.01, a Parquet file each.
+
+    SQLRAY_TPCH_DATA names one that is already there, of any scale.
+    """
+    given = os.environ.get("SQLRAY_TPCH_DATA")
+    if given and all((Path(given) / f"{table}.parquet").exists() for table in TPCH_TABLES):
+        return Path(given)
+    command = shutil.which(
+        "tpchgen-cli", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
+    if command is None:
+        pytest.skip("tpchgen-cli is not installed")
+    target = tmp_path_factory.mktemp("tpch")
+    subprocess.run(
+        [command, "--scale-factor", "0.01", "--format", "parquet", "--output-dir", str(target)],
+        check=True,
+        capture_output=True,
+    )
+    return target
