@@ -14,6 +14,7 @@ TPCH_TABLES = ("customer", "lineitem", "nation", "orders", "part", "partsupp", "
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skips, with the reason, what this environment cannot run or was not asked to."""
+    benchmarks = config.getoption("benchmark_only", default=False) or os.environ.get("SQLRAY_BENCHMARKS")
     skips = {
         "slow": (not os.environ.get("SQLRAY_SLOW"), "slow: set SQLRAY_SLOW=1"),
         "cudf": (importlib.util.find_spec("cudf_polars") is None, "cudf-polars is not installed"),
@@ -23,6 +24,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for marker, (absent, reason) in skips.items():
             if absent and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+        if not benchmarks and "benchmark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.skip(reason="a benchmark: pass --benchmark-only"))
 
 
 def _has_gpu() -> bool:
