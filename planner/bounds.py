@@ -100,8 +100,7 @@ def sum_bounds(argument: Interval, rows: int) -> Interval:
 def aggregate_bounds(
     call: AggregateCall, columns: Mapping[ColumnId, Interval], max_rows: int | None
 ) -> Interval | None:
-    """Bounds of an aggregate's result over at most ``max_rows`` rows (see ``AggregateExec.output_bounds``).
-    """
+    """Bounds of an aggregate's result over at most ``max_rows`` rows (see ``AggregateExec.output_bounds``)."""
     match call.name:
         case "count" | "count_star":
             return None if max_rows is None else (0, max_rows)
@@ -191,7 +190,10 @@ def _cast(source: Interval | None, before: pa.DataType, after: pa.DataType) -> I
     low, high = source
     if types.is_integer(after):
         if not types.is_integer(before):
-            low, high = int(low.to_integral_value("ROUND_FLOOR")), int(high.to_integral_value("ROUND_CEILING"))
+            low, high = (
+                int(low.to_integral_value("ROUND_FLOOR")),
+                int(high.to_integral_value("ROUND_CEILING")),
+            )
         return _clip((low, high), limits)
     low, high = Decimal(low), Decimal(high)
     if types.is_decimal(before) and before.scale > after.scale:

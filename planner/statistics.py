@@ -1,0 +1,680 @@
+"""Statistics of any logical plan, asked for on demand and remembered by node, never stored in nodes.
+
+What is known exactly and what is estimated stay apart: bounds of columns (``min``, ``max``) are proved at
+every node, ``unique_keys`` and ``max_rows`` are proved, while ``rows`` (unless ``exact``), ``ndv`` and
+``width`` are estimates. An unknown number of rows is None; ``rows_or`` puts a default in its place where a
+cost needs a number.
+
+``ndv`` means the *domain* of a column, not what happens to be left after filters on other columns: two join
+keys then meet in the same domain whatever else was filtered. Where the values that are left are asked for
+(GROUP BY, the right side of a semi join), ``distinct_after`` derives them from the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+
+from planner import types
+from planner.bounds import Interval, aggregate_bounds, bounds
+from planner.catalog import ColumnStatistics
+from planner.expr import Column, ColumnId, Comparison, Expr, Literal, columns_of, conjuncts
+from planner.logical import (
+    Aggregate,
+    AggregateItem,
+    CommonSubplan,
+    DependentJoin,
+    Filter,
+    Item,
+    Join,
+    JoinKind,
+    Limit,
+    LogicalPlan,
+    Project,
+    RowNumber,
+    Scan,
+    Sort,
+    Union,
+    Values,
+)
+from planner.selectivity import (
+    UNKNOWN,
+    Columns,
+    combined_ndv,
+    derived,
+    distinct_after,
+    narrowed,
+    null_share,
+    selectivity,
+)
+
+DEFAULT_ROWS = 100_000.0
+"""Stands for an unknown number of rows where a cost needs one: large enough to be worth hashing and
+splitting.
+"""
+
+_STRING_WIDTH = 24.0
+_MAX_KEYS = 8  # unique keys remembered a node: more do not help, and products of them grow
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Rows (None: unknown), whether the count is exact, and what is known of the columns."""
+
+    rows: float | None = None
+    exact: bool = False
+    columns: Mapping[ColumnId, ColumnStatistics] = field(default_factory=dict)
+
+
+Keys = frozenset[frozenset[ColumnId]]
+
+
+class Estimator:
+    """Answers questions about plans. Remembers its answers, so use one for one query."""
+
+    def __init__(self) -> None:
+        # The node is kept beside its answer: its id stays taken as long as the entry lives.
+        self._statistics: dict[int, tuple[LogicalPlan, Statistics]] = {}
+        self._keys: dict[int, tuple[LogicalPlan, Keys]] = {}
+        self._max_rows: dict[int, tuple[LogicalPlan, int | None]] = {}
+        self._origins: dict[ColumnId, tuple[int, float]] = {}  # column -> its scan, and the rows of that scan
+
+    def statistics(self, plan: LogicalPlan) -> Statistics:
+        """Rows and columns of ``plan``."""
+        hit = self._statistics.get(id(plan))
+        if hit is None:
+            hit = (plan, self._derive(plan))
+            self._statistics[id(plan)] = hit
+        return hit[1]
+
+    def give(self, plan: LogicalPlan, statistics: Statistics) -> None:
+        """Make ``statistics`` the answer for ``plan``: what is better known from elsewhere."""
+        self._statistics[id(plan)] = (plan, statistics)
+
+    def rows(self, plan: LogicalPlan) -> float | None:
+        return self.statistics(plan).rows
+
+    def rows_or(self, plan: LogicalPlan, default: float = DEFAULT_ROWS) -> float:
+        """The rows of ``plan``, or ``default`` where they are unknown. Only for costs, never for proofs."""
+        rows = self.statistics(plan).rows
+        return default if rows is None else rows
+
+    def column(self, plan: LogicalPlan, id: ColumnId) -> ColumnStatistics:
+        return self.statistics(plan).columns.get(id, UNKNOWN)
+
+    def bytes(self, plan: LogicalPlan) -> float | None:
+        """The size of ``plan``'s output in Arrow form."""
+        rows = self.statistics(plan).rows
+        return None if rows is None else rows * self.width(plan)
+
+    def width(self, plan: LogicalPlan) -> float:
+        """Average bytes of a row in Arrow form."""
+        columns = self.statistics(plan).columns
+        return sum(column_width(f.dtype, columns.get(f.id, UNKNOWN)) for f in plan.schema)
+
+    def bounds(self, plan: LogicalPlan) -> dict[ColumnId, Interval]:
+        """Proved bounds of the columns of ``plan``: those whose values every task can rely on."""
+        found = self.statistics(plan).columns
+        out: dict[ColumnId, Interval] = {}
+        for item in plan.schema:
+            known = found.get(item.id)
+            if (
+                known is not None
+                and known.min is not None
+                and known.max is not None
+                and not types.is_float(item.dtype)
+            ):
+                out[item.id] = (known.min, known.max)
+        return out
+
+    def distinct(self, columns: Iterable[ColumnId], plan: LogicalPlan) -> float | None:
+        """Estimated distinct combinations of ``columns`` among the rows of ``plan``."""
+        statistics = self.statistics(plan)
+        if statistics.rows is None:
+            return None
+        domain = self.domain(columns, statistics)
+        return None if domain is None else max(1.0, distinct_after(domain, statistics.rows))
+
+    def domain(self, columns: Iterable[ColumnId], statistics: Statistics) -> float | None:
+        """The size of the domain of a combination of columns: damped, and per table at most its rows."""
+        tables: dict[int | ColumnId, list[float]] = {}
+        limits: dict[int | ColumnId, float] = {}
+        for id in columns:
+            ndv = statistics.columns.get(id, UNKNOWN).ndv
+            if ndv is None:
+                return None
+            scan, rows = self._origins.get(id, (id, ndv))
+            tables.setdefault(scan, []).append(ndv)
+            limits[scan] = max(rows, ndv)
+        return combined_ndv((combined_ndv(n, limits[t]) for t, n in tables.items()), float("inf"))
+
+    def unique_keys(self, plan: LogicalPlan) -> Keys:
+        """Sets of columns of which no two rows have equal values (NULL counted as a value). Proved.
+
+        The empty set means that there is at most one row.
+        """
+        hit = self._keys.get(id(plan))
+        if hit is None:
+            hit = (plan, _minimal(self._unique(plan)))
+            self._keys[id(plan)] = hit
+        return hit[1]
+
+    def is_unique(self, plan: LogicalPlan, columns: Iterable[ColumnId]) -> bool:
+        """Whether some unique key of ``plan`` is among ``columns``."""
+        given = frozenset(columns)
+        return any(key <= given for key in self.unique_keys(plan))
+
+    def max_rows(self, plan: LogicalPlan) -> int | None:
+        """A proved upper bound of the rows of ``plan``."""
+        hit = self._max_rows.get(id(plan))
+        if hit is None:
+            hit = (plan, self._most(plan))
+            self._max_rows[id(plan)] = hit
+        return hit[1]
+
+    # --------------------------------------------------------------------------------------------------
+    # estimates
+
+    def _derive(self, plan: LogicalPlan) -> Statistics:
+        match plan:
+            case Scan():
+                return self._scan(plan)
+            case Values():
+                return _values(plan)
+            case Filter(input, predicate):
+                return _filter(self.statistics(input), conjuncts(predicate))
+            case Project(input, items):
+                return _project(self.statistics(input), items)
+            case Join() | DependentJoin():
+                return self._join(plan)
+            case Aggregate(input, keys, aggregates):
+                return self._aggregate(input, keys, aggregates)
+            case Sort(input, _, limit, offset) | Limit(input, limit, offset):
+                return _limit(self.statistics(input), limit, offset)
+            case Union(inputs):
+                return _union(plan, [self.statistics(i) for i in inputs])
+            case RowNumber(input, _, _, item):
+                source = self.statistics(input)
+                most = self.max_rows(input)
+                added = ColumnStatistics(1, most, 0, source.rows, 8.0)
+                return replace(source, columns={**source.columns, item.id: added})
+            case CommonSubplan(input):
+                return self.statistics(input)
+            case _:
+                raise TypeError(f"not a logical operator: {plan!r}")
+
+    def _scan(self, plan: Scan) -> Statistics:
+        found = plan.table.statistics([f.name for f in plan.fields])
+        columns = {}
+        for item in plan.fields:
+            known = found.columns.get(item.name, UNKNOWN)
+            if known.ndv is None:
+                known = replace(known, ndv=_guess_ndv(known, found.rows))
+            columns[item.id] = known
+            if found.rows is not None:
+                self._origins[item.id] = (id(plan), found.rows)
+        whole = Statistics(found.rows, found.exact, columns)
+        passed = _filter(whole, plan.predicates) if plan.predicates else whole
+        return _limit(passed, plan.limit, 0)
+
+    def _join(self, plan: Join | DependentJoin) -> Statistics:
+        left, right = self.statistics(plan.left), self.statistics(plan.right)
+        keys, residual = split_condition(plan.condition, plan.left.schema.ids, plan.right.schema.ids)
+        both = {**left.columns, **right.columns}
+        kind = plan.kind
+        rows = None
+        if left.rows is not None and right.rows is not None:
+            rows = self.join_rows(kind, left, right, keys, residual)
+        if kind in (JoinKind.INNER, JoinKind.SEMI):
+            changed = narrowed(plan.condition, both)
+        elif kind in (JoinKind.LEFT, JoinKind.SINGLE):
+            changed = {i: c for i, c in narrowed(plan.condition, both).items() if i in right.columns}
+        elif kind is JoinKind.RIGHT:
+            changed = {i: c for i, c in narrowed(plan.condition, both).items() if i in left.columns}
+        else:
+            changed = {}
+        if kind in (JoinKind.SEMI, JoinKind.ANTI, JoinKind.MARK):
+            columns = {i: _inexact(changed.get(i, c)) for i, c in left.columns.items()}
+            if plan.mark is not None:
+                columns[plan.mark.id] = ColumnStatistics(False, True, None, 2.0, 1.0)
+            return Statistics(rows, False, columns)
+        keeps_left = kind is JoinKind.SINGLE or self.is_unique(plan.right, _plain(k for _, k in keys))
+        keeps_right = isinstance(plan, Join) and self.is_unique(plan.left, _plain(k for k, _ in keys))
+        columns = {i: _inexact(changed.get(i, c), keeps_left) for i, c in left.columns.items()}
+        columns |= {i: _inexact(changed.get(i, c), keeps_right) for i, c in right.columns.items()}
+        # Rows without a match bring NULLs to the other side.
+        padded: Columns = {}
+        if kind in (JoinKind.LEFT, JoinKind.SINGLE, JoinKind.FULL):
+            padded = {**padded, **right.columns}
+        if kind in (JoinKind.RIGHT, JoinKind.FULL):
+            padded = {**padded, **left.columns}
+        for id in padded:
+            columns[id] = replace(columns[id], null_count=None, unique=False)
+        return Statistics(rows, False, columns)
+
+    def join_rows(
+        self,
+        kind: JoinKind,
+        left: Statistics,
+        right: Statistics,
+        keys: Sequence[tuple[Expr, Expr]],
+        residual: Sequence[Expr],
+    ) -> float:
+        """Rows of a join of two inputs whose numbers of rows are known."""
+        assert left.rows is not None and right.rows is not None
+        both = {**left.columns, **right.columns}
+        rest = selectivity(residual, both, None) if residual else 1.0
+        match kind:
+            case JoinKind.MARK | JoinKind.SINGLE:
+                return left.rows
+            case JoinKind.SEMI | JoinKind.ANTI:
+                share = self._match_share(left, right, keys, rest)
+                if kind is JoinKind.SEMI:
+                    return _at_least_one(left.rows, left.rows * share)
+                return _at_least_one(left.rows, left.rows * max(1 - share, 0.02))
+        domain = self._key_domain(left, right, keys)
+        inner = left.rows * right.rows / domain * rest
+        inner = _at_least_one(min(left.rows, right.rows), inner)
+        match kind:
+            case JoinKind.INNER:
+                return inner
+            case JoinKind.LEFT:
+                return max(inner, left.rows)
+            case JoinKind.RIGHT:
+                return max(inner, right.rows)
+            case JoinKind.FULL:
+                return max(inner, left.rows, right.rows)
+            case _:
+                raise TypeError(f"not a join kind: {kind!r}")
+
+    def _key_domain(self, left: Statistics, right: Statistics, keys: Sequence[tuple[Expr, Expr]]) -> float:
+        """What |left| × |right| is divided by: the larger domain of the join keys."""
+        if not keys:
+            return 1.0
+        a = [_expression_ndv(k, left) for k, _ in keys]
+        b = [_expression_ndv(k, right) for _, k in keys]
+        pairs = [
+            max(x if x is not None else 0.0, y if y is not None else 0.0) for x, y in zip(a, b, strict=True)
+        ]
+        # Nothing known of a key: as if the smaller side were its domain.
+        smaller = max(1.0, min(left.rows or 1.0, right.rows or 1.0))
+        pairs = [p if p > 0 else smaller for p in pairs]
+        if len(pairs) == 1:
+            return max(pairs[0], 1.0)
+        limit = self.composite_limit([k for k, _ in keys], left, [k for _, k in keys], right)
+        return max(1.0, combined_ndv(pairs, limit))
+
+    def composite_limit(
+        self, left_keys: Sequence[Expr], left: Statistics, right_keys: Sequence[Expr], right: Statistics
+    ) -> float:
+        """How many combinations of several keys there can be: the smaller table that holds all of one
+        side's keys.
+
+        A combination that has to exist in both tables is, as a rule, a key of the smaller one.
+        """
+        limits = []
+        for expressions, side in ((left_keys, left), (right_keys, right)):
+            origins = {self._origins.get(c) for e in expressions for c in columns_of(e)}
+            origin = origins.pop() if len(origins) == 1 else None
+            limits.append(origin[1] if origin is not None else max(side.rows or 1.0, 1.0))
+        return max(min(limits), 1.0)
+
+    def _match_share(
+        self, left: Statistics, right: Statistics, keys: Sequence[tuple[Expr, Expr]], rest: float
+    ) -> float:
+        """The share of left rows that have a match."""
+        assert left.rows is not None and right.rows is not None
+        if not keys:
+            return 1 - (1 - rest) ** min(right.rows, 1e6) if right.rows else 0.0
+        shares, present = [], 1.0
+        for a, b in keys:
+            domain, other = _expression_ndv(a, left), _expression_ndv(b, right)
+            if isinstance(a, Column):
+                present *= 1 - null_share(left.columns.get(a.id, UNKNOWN), left.rows)
+            if other is None or domain is None:
+                shares.append(0.5)
+                continue
+            shares.append(min(1.0, distinct_after(other, right.rows) / max(domain, 1.0)))
+        share = min(shares)
+        if rest < 1:
+            found = _expression_ndv(keys[0][1], right)
+            matches = right.rows / max(distinct_after(found, right.rows), 1.0) if found else 1.0
+            share *= 1 - (1 - rest) ** max(matches, 1.0)
+        return share * present
+
+    def _aggregate(
+        self, input: LogicalPlan, keys: tuple[Column, ...], aggregates: tuple[AggregateItem, ...]
+    ) -> Statistics:
+        source = self.statistics(input)
+        rows: float | None = 1.0
+        if keys:
+            rows = self.distinct((k.id for k in keys), input)
+            if rows is None and source.rows is not None:
+                rows = max(1.0, source.rows**0.75)  # keys of unknown domain: fewer groups than rows
+            elif source.rows == 0:
+                rows = 0.0
+        columns = {}
+        for key in keys:
+            known = _inexact(source.columns.get(key.id, UNKNOWN), len(keys) == 1)
+            if len(keys) == 1:
+                known = replace(known, unique=known.null_count == 0, ndv=rows)
+            columns[key.id] = known
+        limits = {
+            i: (c.min, c.max) for i, c in source.columns.items() if c.min is not None and c.max is not None
+        }
+        most = self.max_rows(input)
+        for item in aggregates:
+            found = aggregate_bounds(item.call, limits, most)
+            low, high = found if found is not None else (None, None)
+            counted = item.call.name in ("count", "count_star")
+            columns[item.field.id] = ColumnStatistics(low, high, 0 if counted else None, rows)
+        return Statistics(rows, not keys, columns)
+
+    # -----------------------------------------------------------------------------------------------------
+    # proofs
+
+    def _unique(self, plan: LogicalPlan) -> Iterable[frozenset[ColumnId]]:
+        match plan:
+            case Scan():
+                columns = self.statistics(plan).columns
+                fixed = _constants(plan.predicates)
+                return [
+                    frozenset((f.id,)) - fixed
+                    for f in plan.fields
+                    if columns[f.id].unique and (columns[f.id].null_count == 0 or not f.nullable)
+                ]
+            case Values(_, rows):
+                return [frozenset()] if len(rows) <= 1 else []
+            case Filter(input, predicate):
+                fixed = _constants(conjuncts(predicate))
+                return [key - fixed for key in self.unique_keys(input)]
+            case Project(input, items):
+                kept: dict[ColumnId, ColumnId] = {}
+                for item in items:
+                    if isinstance(item.expr, Column):
+                        kept.setdefault(item.expr.id, item.field.id)
+                return [
+                    frozenset(kept[c] for c in key)
+                    for key in self.unique_keys(input)
+                    if all(c in kept for c in key)
+                ]
+            case Join() | DependentJoin():
+                return self._join_unique(plan)
+            case Aggregate(input, keys):
+                ids = frozenset(k.id for k in keys)
+                return [ids, *(key for key in self.unique_keys(input) if key <= ids)]
+            case Sort(input, _, limit) | Limit(input, limit):
+                return [frozenset()] if limit is not None and limit <= 1 else self.unique_keys(input)
+            case RowNumber(input, partition, _, item):
+                return [*self.unique_keys(input), frozenset((*(p.id for p in partition), item.id))]
+            case CommonSubplan(input):
+                return self.unique_keys(input)
+            case Union():
+                return []
+            case _:
+                raise TypeError(f"not a logical operator: {plan!r}")
+
+    def _join_unique(self, plan: Join | DependentJoin) -> list[frozenset[ColumnId]]:
+        left = self.unique_keys(plan.left)
+        if plan.kind in (JoinKind.SEMI, JoinKind.ANTI, JoinKind.MARK, JoinKind.SINGLE):
+            return list(left)
+        right = self.unique_keys(plan.right)
+        keys, _ = split_condition(plan.condition, plan.left.schema.ids, plan.right.schema.ids)
+        one_right = self.is_unique(plan.right, _plain(k for _, k in keys))
+        # The right side of a dependent join is another relation for each left row.
+        one_left = isinstance(plan, Join) and self.is_unique(plan.left, _plain(k for k, _ in keys))
+        out: list[frozenset[ColumnId]] = []
+        if one_right and plan.kind in (JoinKind.INNER, JoinKind.LEFT):
+            out += left
+        if one_left and plan.kind in (JoinKind.INNER, JoinKind.RIGHT):
+            out += right
+        if plan.kind is not JoinKind.FULL:  # there a padded row could equal one that holds NULLs
+            out += [a | b for a in left for b in right]
+        return out
+
+    def _most(self, plan: LogicalPlan) -> int | None:
+        match plan:
+            case Scan():
+                known = plan.table.statistics([f.name for f in plan.fields])
+                rows = int(known.rows) if known.rows is not None and known.exact else None
+                return _least(rows, plan.limit)
+            case Values(_, rows):
+                return len(rows)
+            case Filter(input) | Project(input) | RowNumber(input) | CommonSubplan(input):
+                return self.max_rows(input)
+            case Join() | DependentJoin():
+                return self._join_most(plan)
+            case Aggregate(input, keys):
+                return self.max_rows(input) if keys else 1
+            case Sort(input, _, limit) | Limit(input, limit):
+                return _least(self.max_rows(input), limit)
+            case Union(inputs):
+                found = [self.max_rows(i) for i in inputs]
+                return None if None in found else sum(f for f in found if f is not None)
+            case _:
+                raise TypeError(f"not a logical operator: {plan!r}")
+
+    def _join_most(self, plan: Join | DependentJoin) -> int | None:
+        left = self.max_rows(plan.left)
+        if plan.kind in (JoinKind.SEMI, JoinKind.ANTI, JoinKind.MARK, JoinKind.SINGLE):
+            return left
+        right = self.max_rows(plan.right)
+        if left is None or right is None:
+            return None
+        keys, _ = split_condition(plan.condition, plan.left.schema.ids, plan.right.schema.ids)
+        one_right = self.is_unique(plan.right, _plain(k for _, k in keys))
+        one_left = isinstance(plan, Join) and self.is_unique(plan.left, _plain(k for k, _ in keys))
+        inner = left if one_right else right if one_left else left * right
+        if one_right and one_left:
+            inner = min(left, right)
+        match plan.kind:
+            case JoinKind.INNER:
+                return inner
+            case JoinKind.LEFT:
+                return max(inner, left) if one_right else inner + left
+            case JoinKind.RIGHT:
+                return max(inner, right) if one_left else inner + right
+            case _:
+                return inner + left + right
+
+
+def split_condition(
+    condition: Iterable[Expr], left: frozenset[ColumnId], right: frozenset[ColumnId]
+) -> tuple[list[tuple[Expr, Expr]], list[Expr]]:
+    """The equalities ``f(left columns) = g(right columns)`` of a join condition as pairs, and the other
+    conjuncts.
+
+    IS NOT DISTINCT FROM stays among the others when it decides about NULLs: for estimates it counts as an
+    equality, so callers that care for it look at the conjuncts themselves.
+    """
+    keys: list[tuple[Expr, Expr]] = []
+    rest: list[Expr] = []
+    for conjunct in condition:
+        if isinstance(conjunct, Comparison) and conjunct.op in ("=", "is not distinct from"):
+            a, b = columns_of(conjunct.left), columns_of(conjunct.right)
+            if a and b and a <= left and b <= right:
+                keys.append((conjunct.left, conjunct.right))
+                continue
+            if a and b and a <= right and b <= left:
+                keys.append((conjunct.right, conjunct.left))
+                continue
+        rest.append(conjunct)
+    return keys, rest
+
+
+def column_width(dtype: pa.DataType, column: ColumnStatistics = UNKNOWN) -> float:
+    """Average bytes of a value in Arrow form."""
+    if column.width is not None:
+        return column.width
+    if types.is_string(dtype) or dtype == types.BLOB:
+        return _STRING_WIDTH
+    if dtype == types.NULL:
+        return 0.0
+    return max(1.0, float(dtype.bit_width) / 8)
+
+
+def _at_least_one(rows: float, estimate: float) -> float:
+    """An estimate that is not zero unless ``rows`` is: rounding down to nothing would make everything above
+    free.
+    """
+    return max(estimate, 1.0) if rows else 0.0
+
+
+def _guess_ndv(column: ColumnStatistics, rows: float | None) -> float | None:
+    """Distinct values of a column for which the table has none: as many as its range and rows allow."""
+    if rows is None:
+        return None
+    if column.unique:
+        return rows
+    low, high = column.min, column.max
+    if isinstance(low, bool):
+        return 2.0
+    if isinstance(low, int) and isinstance(high, int):
+        return min(rows, float(high - low + 1))
+    if hasattr(low, "toordinal") and hasattr(high, "toordinal") and not hasattr(low, "hour"):
+        return min(rows, float(high.toordinal() - low.toordinal() + 1))
+    return None
+
+
+def _inexact(column: ColumnStatistics, keep_unique: bool = True) -> ColumnStatistics:
+    """The column after rows were dropped (and repeated, unless ``keep_unique``)."""
+    if not column.exact and (keep_unique or not column.unique):
+        return column
+    return replace(column, exact=False, unique=column.unique and keep_unique)
+
+
+def _plain(expressions: Iterable[Expr]) -> list[ColumnId]:
+    return [e.id for e in expressions if isinstance(e, Column)]
+
+
+def _least(*values: int | None) -> int | None:
+    return min((v for v in values if v is not None), default=None)
+
+
+def _minimal(keys: Iterable[frozenset[ColumnId]]) -> Keys:
+    """The keys that contain no other, shortest first, and not too many."""
+    out: list[frozenset[ColumnId]] = []
+    for key in sorted(set(keys), key=lambda k: (len(k), sorted(k))):
+        if not any(k <= key for k in out):
+            out.append(key)
+    return frozenset(out[:_MAX_KEYS])
+
+
+def _constants(predicates: Iterable[Expr]) -> frozenset[ColumnId]:
+    """Columns that predicates hold to one constant: a key needs them no longer."""
+    out = set()
+    for conjunct in predicates:
+        match conjunct:
+            case Comparison("=" | "is not distinct from", Column(id), Literal()) | Comparison(
+                "=" | "is not distinct from", Literal(), Column(id)
+            ):
+                out.add(id)
+    return frozenset(out)
+
+
+def _filter(source: Statistics, predicates: Sequence[Expr]) -> Statistics:
+    share = selectivity(predicates, source.columns, source.rows)
+    changed = narrowed(predicates, source.columns)
+    columns = {}
+    for id, known in source.columns.items():
+        column = changed.get(id, known)
+        nulls = column.null_count
+        if id not in changed and nulls:
+            nulls = max(1, round(nulls * share))
+        if column.exact or nulls != column.null_count:
+            column = replace(column, exact=False, null_count=nulls)
+        columns[id] = column
+    if share == 0.0:
+        return Statistics(0.0, False, columns)
+    rows = None if source.rows is None else _at_least_one(source.rows, source.rows * share)
+    return Statistics(rows, False, columns)
+
+
+def _project(source: Statistics, items: tuple[Item, ...]) -> Statistics:
+    limits: dict[ColumnId, Interval] | None = None
+    columns = {}
+    for item in items:
+        if isinstance(item.expr, Column):
+            columns[item.field.id] = source.columns.get(item.expr.id, UNKNOWN)
+            continue
+        if limits is None:
+            known = source.columns.items()
+            limits = {i: (c.min, c.max) for i, c in known if c.min is not None and c.max is not None}
+        columns[item.field.id] = _computed(item.expr, source, limits)
+    return Statistics(source.rows, source.exact, columns)
+
+
+def _computed(expr: Expr, source: Statistics, limits: Mapping[ColumnId, Interval]) -> ColumnStatistics:
+    if isinstance(expr, Literal):
+        nulls = 0 if expr.value is not None else None
+        return ColumnStatistics(expr.value, expr.value, nulls, 1.0)
+    found = bounds(expr, limits)
+    low, high = found if found is not None else (None, None)
+    ndv = derived(expr, source.columns).ndv
+    if ndv is not None and source.rows is not None:
+        ndv = min(ndv, max(source.rows, 1.0))
+    return ColumnStatistics(low, high, None, ndv)
+
+
+def _expression_ndv(expr: Expr, side: Statistics) -> float | None:
+    if isinstance(expr, Column):
+        return side.columns.get(expr.id, UNKNOWN).ndv
+    ndv = derived(expr, side.columns).ndv
+    return ndv if ndv is None or side.rows is None else min(ndv, max(side.rows, 1.0))
+
+
+def _limit(source: Statistics, limit: int | None, offset: int) -> Statistics:
+    if limit is None and not offset:
+        return source
+    columns = {i: _inexact(c) for i, c in source.columns.items()}
+    rows = source.rows
+    if rows is not None:
+        rows = max(0.0, rows - offset)
+        rows = rows if limit is None else min(rows, float(limit))
+        return Statistics(rows, source.exact, columns)
+    return Statistics(None if limit is None else float(limit), False, columns)
+
+
+def _values(plan: Values) -> Statistics:
+    columns = {}
+    for position, item in enumerate(plan.fields):
+        cells = [row[position] for row in plan.rows]
+        constants = [c.value for c in cells if isinstance(c, Literal)]
+        if len(constants) < len(cells):
+            continue
+        present = [c for c in constants if c is not None]
+        if types.is_float(item.dtype) or item.dtype == types.INTERVAL:
+            columns[item.id] = ColumnStatistics(null_count=len(cells) - len(present), ndv=float(len(present)))
+            continue
+        distinct = len(set(present))
+        low, high = min(present, default=None), max(present, default=None)
+        nulls = len(cells) - len(present)
+        unique = distinct == len(present)
+        columns[item.id] = ColumnStatistics(low, high, nulls, float(distinct), None, True, unique)
+    return Statistics(float(len(plan.rows)), True, columns)
+
+
+def _union(plan: Union, inputs: list[Statistics]) -> Statistics:
+    rows: float | None = 0.0
+    for source in inputs:
+        rows = None if rows is None or source.rows is None else rows + source.rows
+    columns = {}
+    for position, item in enumerate(plan.fields):
+        parts = [
+            s.columns.get(i.schema.fields[position].id, UNKNOWN)
+            for s, i in zip(inputs, plan.inputs, strict=True)
+        ]
+        known = all(p.min is not None and p.max is not None for p in parts)
+        nulls = [p.null_count for p in parts]
+        ndvs = [p.ndv for p in parts]
+        columns[item.id] = ColumnStatistics(
+            min(p.min for p in parts) if known else None,
+            max(p.max for p in parts) if known else None,
+            None if None in nulls else sum(n for n in nulls if n is not None),
+            None if None in ndvs else sum(n for n in ndvs if n is not None),
+            parts[0].width,
+            all(p.exact for p in parts) and known,
+        )
+    return Statistics(rows, all(s.exact for s in inputs), columns)
