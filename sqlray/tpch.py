@@ -36,19 +36,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="sqlray tpch", description="The TPC-H benchmark: data, times, answers."
-    )
+    parser = argparse.ArgumentParser(prog="sqlray tpch", description="TPC-H: the data, times, and answers.")
     commands = parser.add_subparsers(dest="command", required=True)
-    scale = {
-        "type": _scale,
-        "default": 1.0,
-        "metavar": "N",
-        "help": "scale factor (default: 1, 1 GB of text)",
-    }
 
     generate = commands.add_parser("generate", help="generate the eight tables as Parquet files")
-    generate.add_argument("--scale", **scale)
+    _add_scale(generate)
     generate.add_argument("--output", metavar="DIR", help="where to (default: tpch-data/sf<N>)")
 
     run = commands.add_parser("run", help="time the queries")
@@ -63,13 +55,22 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("verify", help="compare every row and digit with DuckDB's")
     for command in (run, check):
         command.add_argument("--data", metavar="DIR", help="directory with the tables as Parquet files")
-        command.add_argument("--scale", **scale)
+        _add_scale(command)
         command.add_argument(
             "--queries", type=_queries, default=list(NUMBERS), metavar="LIST", help="such as 1,3,5-8"
         )
         command.add_argument("--memory-limit", metavar="SIZE", help="sqlray's memory_limit, such as 2GB")
         command.add_argument("--partitions", metavar="N", help="force the plan into stages of N partitions")
+        command.add_argument(
+            "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="set an option"
+        )
     return parser
+
+
+def _add_scale(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scale", type=_scale, default=1.0, metavar="N", help="scale factor (default: 1, 1 GB of text)"
+    )
 
 
 def _scale(text: str) -> float:
@@ -124,7 +125,7 @@ def _paths(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _settings(options: argparse.Namespace) -> dict[str, str]:
-    settings = {}
+    settings = dict(setting.partition("=")[::2] for setting in options.settings)
     if options.memory_limit:
         settings["memory_limit"] = options.memory_limit
     if options.partitions:
@@ -146,7 +147,7 @@ def _run(options: argparse.Namespace) -> int:
         memory=options.memory,
     )
     form = options.format or (format_of(options.output) if options.output else None) or "table"
-    # A table on the screen grows line by line; other forms are for programs, the progress then goes to stderr.
+    # A table on the screen grows line by line; the other forms are for programs, with the lines on stderr.
     screen = sys.stdout if form == "table" and not options.output else sys.stderr
     results = print_report(plan, measure(plan), lambda line: print(line, file=screen, flush=True))
     if screen is sys.stderr:
@@ -166,10 +167,7 @@ def _verify(options: argparse.Namespace) -> int:
     for verdict in verify(options.queries, engine, oracle):
         wrong += verdict.problem is not None
         rows = f"{verdict.rows:>6} {'row ' if verdict.rows == 1 else 'rows'}"
-        print(
-            f"q{verdict.number:02}  {rows}  {'ok' if verdict.problem is None else verdict.problem}",
-            flush=True,
-        )
+        print(f"q{verdict.number:02}  {rows}  {verdict.problem or 'ok'}", flush=True)
     count = len(options.queries)
     print(f"{count - wrong} of {count} right; decimals exact, doubles within {TOLERANCE:g} of their value")
     return 1 if wrong else 0
