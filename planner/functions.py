@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from planner import coercion, types
 from planner.errors import BindError, UnsupportedError, nearest
-from planner.expr import Call, Case, Cast, Comparison, Expr, Literal, null
+from planner.expr import Call, Case, Comparison, Expr, Literal, null
 
 # --------------------------------------------------------------------------------------------------- signatures
 
@@ -84,10 +84,17 @@ class Function:
     volatile: bool = False
 
 
-def _f(name: str, signatures: str, help: str, aliases: str = "", *, nulls: bool = False, volatile: bool = False) -> Function:
+def _f(
+    name: str, signatures: str, help: str, aliases: str = "", *, nulls: bool = False, volatile: bool = False
+) -> Function:
     """One line: overloads are separated by ``|``; ``nulls`` says that the function looks at NULLs itself."""
     return Function(
-        name, tuple(s.strip() for s in signatures.split("|")), help, tuple(aliases.split()), not nulls, volatile
+        name,
+        tuple(s.strip() for s in signatures.split("|")),
+        help,
+        tuple(aliases.split()),
+        not nulls,
+        volatile,
     )
 
 
@@ -300,3 +307,318 @@ _GENERAL = (
 
 _TABLE = (*_NUMBERS, *_STRINGS, *_DATES, *_GENERAL)
 _BY_NAME = {name: f for f in _TABLE for name in (f.name, *f.aliases)}
+
+
+# --------------------------------------------------------------------------------------------------- resolution
+
+
+def scalar_names() -> list[str]:
+    """Every name a scalar function can be called by, for completion and for suggestions."""
+    return sorted(name for name in _BY_NAME if name[0].isalpha())
+
+
+def find_scalar(name: str) -> Function | None:
+    """The function of that name or alias, whatever its case."""
+    return _BY_NAME.get(name.lower())
+
+
+def null_on_null(name: str) -> bool:
+    """Whether a function (by its canonical name) gives NULL as soon as one argument is NULL."""
+    return _BY_NAME[name].null_on_null
+
+
+def volatile(name: str) -> bool:
+    """Whether two calls with the same arguments can differ."""
+    return _BY_NAME[name].volatile
+
+
+def resolve_scalar(name: str, args: Sequence[Expr]) -> Expr:
+    """The call of a scalar function, with the casts its signature asks for.
+
+    Raises:
+        BindError: there is no such function, or none for these arguments.
+        UnsupportedError: an argument must be a constant and is not.
+    """
+    function = find_scalar(name)
+    if function is None:
+        raise unknown_function(name, scalar_names())
+    args = tuple(args)
+    special = _SPECIAL.get(function.name)
+    if special is not None:
+        expr = special(args)
+        if expr is not None:
+            return expr
+    signature, converted = match_signature(function.name, function.signatures, args)
+    return Call(function.name, converted, result_type(signature, converted))
+
+
+def unknown_function(name: str, candidates: list[str]) -> BindError:
+    """The error for a name that is no function, with the nearest one as a hint."""
+    close = nearest(name, candidates)
+    return BindError(f'there is no function "{name}"', hint=f'did you mean "{close}"?' if close else None)
+
+
+def match_signature(
+    name: str, signatures: Sequence[str], args: tuple[Expr, ...]
+) -> tuple[Signature, tuple[Expr, ...]]:
+    """The overload nearest to the arguments, and the arguments cast to it.
+
+    Raises:
+        BindError: none takes them.
+        UnsupportedError: the overload asks for a constant.
+    """
+    best: tuple[int, Signature, tuple[pa.DataType, ...]] | None = None
+    for text in signatures:
+        signature = parse_signature(text)
+        fit = _fit(signature, args)
+        if fit is not None and (best is None or fit[0] < best[0]):
+            best = (fit[0], signature, fit[1])
+    if best is None:
+        raise no_overload(name, signatures, args)
+    _, signature, targets = best
+    converted = tuple(coercion.cast(a, t) for a, t in zip(args, targets, strict=True))
+    for arg, parameter in zip(converted, _expand(signature, len(args)) or (), strict=True):
+        if parameter.constant and not isinstance(arg, Literal):
+            raise UnsupportedError(f"{name} needs a constant here", hint="write the value into the query")
+    return signature, converted
+
+
+def no_overload(name: str, signatures: Sequence[str], args: Sequence[Expr]) -> BindError:
+    """The error for arguments that no overload takes."""
+    given = ", ".join(types.type_name(a.dtype) for a in args)
+    forms = "; ".join(_describe(name, s) for s in signatures)
+    return BindError(f"{name} does not take ({given})", hint=f"it is {forms}" if forms else None)
+
+
+def _describe(name: str, text: str) -> str:
+    left, _, result = (part.strip() for part in text.partition("->"))
+    shown = result if result in _CONCRETE else ""
+    return f"{name}({left.replace('!', '')})" + (f" -> {shown}" if shown else "")
+
+
+def _expand(signature: Signature, count: int) -> tuple[Parameter, ...] | None:
+    """The parameters for ``count`` arguments, or None if the signature does not take so many."""
+    parameters = signature.parameters
+    if parameters and parameters[-1].variadic:
+        if count < len(parameters):
+            return None
+        return (*parameters, *(parameters[-1],) * (count - len(parameters)))
+    required = sum(not p.optional for p in parameters)
+    return parameters[:count] if required <= count <= len(parameters) else None
+
+
+def _fit(signature: Signature, args: tuple[Expr, ...]) -> tuple[int, tuple[pa.DataType, ...]] | None:
+    """How far the arguments are from a signature, and the types they are cast to; None if they do not fit."""
+    parameters = _expand(signature, len(args))
+    if parameters is None:
+        return None
+    common: pa.DataType | None = None
+    if any(p.kind == "T" for p in parameters):
+        common = coercion.common_type([a for a, p in zip(args, parameters, strict=True) if p.kind == "T"])
+        if common is None:
+            return None
+    total, targets = 0, []
+    for arg, parameter in zip(args, parameters, strict=True):
+        target, distance = _target(arg, parameter.kind, common)
+        if target is None or distance is None:
+            return None
+        total += distance
+        targets.append(target)
+    return total, tuple(targets)
+
+
+def _target(arg: Expr, kind: str, common: pa.DataType | None) -> tuple[pa.DataType | None, int | None]:
+    """The type that an argument takes for a parameter, and the distance to it."""
+    concrete = _CONCRETE.get(kind)
+    if concrete is not None:
+        return concrete, coercion.cost(arg, concrete)
+    if kind == "TEXT":
+        return types.VARCHAR, 0 if arg.dtype == types.VARCHAR else 2
+    if kind == "T":
+        assert common is not None
+        return common, 0
+    if kind == "ANY":
+        return arg.dtype, 0
+    if arg.dtype == types.NULL:
+        return (types.BIGINT, 2) if kind in ("NUM", "INT") else (None, None)
+    return (arg.dtype, 0) if _KINDS[kind](arg.dtype) else (None, None)
+
+
+def result_type(signature: Signature, args: tuple[Expr, ...]) -> pa.DataType:
+    """The type of a call whose arguments are already cast.
+
+    Raises:
+        BindError: the rule has no type for these arguments.
+    """
+    rule = signature.result
+    concrete = _CONCRETE.get(rule)
+    if concrete is not None:
+        return concrete
+    if rule == "1":
+        return args[0].dtype
+    if rule == "T":
+        parameters = _expand(signature, len(args)) or ()
+        return next(a.dtype for a, p in zip(args, parameters, strict=True) if p.kind == "T")
+    return _RESULT_RULES[rule](args)
+
+
+def _integral(args: tuple[Expr, ...]) -> pa.DataType:
+    dtype = args[0].dtype
+    return types.decimal(dtype.precision, 0)
+
+
+def _rounded(args: tuple[Expr, ...]) -> pa.DataType:
+    """A decimal rounded to d places has the scale d, between 0 and its own."""
+    dtype, digits = args[0].dtype, 0
+    if len(args) > 1:
+        assert isinstance(args[1], Literal)
+        digits = args[1].value or 0
+    return types.decimal(dtype.precision, max(0, min(digits, dtype.scale)))
+
+
+def _integers(args: tuple[Expr, ...]) -> pa.DataType:
+    dtype = args[0].dtype
+    if types.is_integer(dtype):
+        return dtype
+    raise BindError(f"bit operators take integers, not {types.type_name(dtype)}", hint="cast to BIGINT")
+
+
+_RESULT_RULES: dict[str, Callable[[tuple[Expr, ...]], pa.DataType]] = {
+    "integral": _integral,
+    "rounded": _rounded,
+    "integers": _integers,
+}
+
+
+# ------------------------------------------------------------------ functions that turn into something else
+
+
+def _expect(name: str, args: tuple[Expr, ...], *counts: int) -> None:
+    if len(args) not in counts:
+        wanted = " or ".join(map(str, counts))
+        raise BindError(f"{name} takes {wanted} arguments, not {len(args)}")
+
+
+def _mod(args: tuple[Expr, ...]) -> Expr:
+    _expect("mod", args, 2)
+    return coercion.arithmetic("%", *args)
+
+
+def _negate(args: tuple[Expr, ...]) -> Expr:
+    _expect("negate", args, 1)
+    return coercion.negate(args[0])
+
+
+def _nullif(args: tuple[Expr, ...]) -> Expr:
+    _expect("nullif", args, 2)
+    first, second = args
+    if first.dtype == types.NULL:
+        return first
+    equal = coercion.compare("=", first, second)
+    assert isinstance(equal, Comparison)
+    kept = equal.left if coercion.is_string_literal(first) else first
+    return Case(((equal, null(kept.dtype)),), kept)
+
+
+def _if(args: tuple[Expr, ...]) -> Expr:
+    _expect("if", args, 2, 3)
+    values, dtype = coercion.unify((args[1], args[2] if len(args) == 3 else null(types.NULL)), "IF")
+    return Case(((coercion.boolean(args[0]), values[0]),), values[1])
+
+
+def _typeof(args: tuple[Expr, ...]) -> Expr:
+    _expect("typeof", args, 1)
+    name = types.type_name(args[0].dtype)
+    return Literal('"NULL"' if name == "NULL" else name, types.VARCHAR)
+
+
+def _coalesce(args: tuple[Expr, ...]) -> Expr | None:
+    if not args:
+        return None
+    values, dtype = coercion.unify(args, "COALESCE")
+    useful = tuple(v for v in values if not (isinstance(v, Literal) and v.value is None))
+    return useful[0] if len(useful) == 1 else null(dtype) if not useful else Call("coalesce", useful, dtype)
+
+
+def _date_add(args: tuple[Expr, ...]) -> Expr:
+    _expect("date_add", args, 2)
+    return coercion.arithmetic("+", *args)
+
+
+# Every name of a part of a date in EXTRACT and date_part, and the function that takes it.
+DATE_PARTS = {
+    alias: part
+    for part, aliases in {
+        "year": "yr y years yrs", "quarter": "quarters", "month": "mon months mons",
+        "day": "days d dayofmonth", "decade": "dec decades decs", "century": "cent centuries c",
+        "millennium": "mil millenniums millennia mils", "week": "weeks w weekofyear", "dayofweek": "weekday dow",
+        "isodow": "", "dayofyear": "doy", "isoyear": "", "yearweek": "", "hour": "hr hours hrs h",
+        "minute": "min minutes mins m", "second": "sec seconds secs s",
+        "millisecond": "milliseconds ms msec msecs", "microsecond": "microseconds us usec usecs",
+        "epoch": "", "julian": "",
+    }.items()
+    for alias in (part, *aliases.split())
+}  # fmt: skip
+_TRUNC_PARTS = frozenset(
+    ["millennium", "century", "decade", "year", "isoyear", "quarter", "month", "week", "day", "dayofweek", "isodow", "dayofyear", "hour", "minute", "second", "millisecond", "microsecond", "yearweek"]
+)
+
+
+def date_part_name(literal: Expr) -> str:
+    """The plain name of a date part given as a string.
+
+    Raises:
+        UnsupportedError: it is not a constant.
+        BindError: there is no such part.
+    """
+    if not isinstance(literal, Literal) or not isinstance(literal.value, str):
+        raise UnsupportedError(
+            "the part of a date must be a constant", hint="write it as a string: 'year', 'month', …"
+        )
+    part = DATE_PARTS.get(literal.value.lower())
+    if part is None:
+        close = nearest(literal.value, list(DATE_PARTS))
+        hint = (
+            f'did you mean "{close}"?'
+            if close
+            else f"parts are {', '.join(dict.fromkeys(DATE_PARTS.values()))}"
+        )
+        raise BindError(f'there is no date part "{literal.value}"', hint=hint)
+    return part
+
+
+def _date_part(args: tuple[Expr, ...]) -> Expr:
+    _expect("date_part", args, 2)
+    return resolve_scalar(date_part_name(args[0]), args[1:])
+
+
+def _with_part(name: str, parts: frozenset[str] | None) -> Callable[[tuple[Expr, ...]], Expr]:
+    """The date functions whose first argument is a part: it is written by its plain name."""
+
+    def resolve(args: tuple[Expr, ...]) -> Expr:
+        function = _BY_NAME[name]
+        if not args:
+            raise no_overload(name, function.signatures, args)
+        part = date_part_name(args[0])
+        if parts is not None and part not in parts:
+            raise BindError(f'{name} has no part "{part}"', hint=f"parts are {', '.join(sorted(parts))}")
+        args = (Literal(part, types.VARCHAR), *args[1:])
+        signature, converted = match_signature(name, function.signatures, args)
+        return Call(name, converted, result_type(signature, converted))
+
+    return resolve
+
+
+_SPECIAL: dict[str, Callable[[tuple[Expr, ...]], Expr | None]] = {
+    "mod": _mod,
+    "negate": _negate,
+    "nullif": _nullif,
+    "if": _if,
+    "typeof": _typeof,
+    "coalesce": _coalesce,
+    "date_add": _date_add,
+    "date_part": _date_part,
+    "date_trunc": _with_part("date_trunc", _TRUNC_PARTS),
+    "date_diff": _with_part("date_diff", _TRUNC_PARTS),
+    "date_sub": _with_part("date_sub", _TRUNC_PARTS),
+}
