@@ -100,7 +100,7 @@ def sum_bounds(argument: Interval, rows: int) -> Interval:
 def aggregate_bounds(
     call: AggregateCall, columns: Mapping[ColumnId, Interval], max_rows: int | None
 ) -> Interval | None:
-    """Bounds of an aggregate's result over at most ``max_rows`` rows (see ``AggregateExec.output_bounds``)."""
+    """Bounds of an aggregate over at most ``max_rows`` rows (see ``AggregateExec.output_bounds``)."""
     match call.name:
         case "count" | "count_star":
             return None if max_rows is None else (0, max_rows)

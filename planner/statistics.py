@@ -480,28 +480,34 @@ class Estimator:
                 return inner + left + right
 
 
-def split_condition(
+def equalities(
     condition: Iterable[Expr], left: frozenset[ColumnId], right: frozenset[ColumnId]
-) -> tuple[list[tuple[Expr, Expr]], list[Expr]]:
-    """The equalities ``f(left columns) = g(right columns)`` of a join condition as pairs, and the other
-    conjuncts.
+) -> tuple[list[tuple[str, Expr, Expr]], list[Expr]]:
+    """The conjuncts ``f(left columns) = g(right columns)``, turned that way around, and the other conjuncts.
 
-    IS NOT DISTINCT FROM stays among the others when it decides about NULLs: for estimates it counts as an
-    equality, so callers that care for it look at the conjuncts themselves.
+    The first of each triple is the operator: ``=`` or ``is not distinct from``.
     """
-    keys: list[tuple[Expr, Expr]] = []
+    found: list[tuple[str, Expr, Expr]] = []
     rest: list[Expr] = []
     for conjunct in condition:
         if isinstance(conjunct, Comparison) and conjunct.op in ("=", "is not distinct from"):
             a, b = columns_of(conjunct.left), columns_of(conjunct.right)
             if a and b and a <= left and b <= right:
-                keys.append((conjunct.left, conjunct.right))
+                found.append((conjunct.op, conjunct.left, conjunct.right))
                 continue
             if a and b and a <= right and b <= left:
-                keys.append((conjunct.right, conjunct.left))
+                found.append((conjunct.op, conjunct.right, conjunct.left))
                 continue
         rest.append(conjunct)
-    return keys, rest
+    return found, rest
+
+
+def split_condition(
+    condition: Iterable[Expr], left: frozenset[ColumnId], right: frozenset[ColumnId]
+) -> tuple[list[tuple[Expr, Expr]], list[Expr]]:
+    """As ``equalities``, where it does not matter how NULLs compare."""
+    found, rest = equalities(condition, left, right)
+    return [(a, b) for _, a, b in found], rest
 
 
 def column_width(dtype: pa.DataType, column: ColumnStatistics = UNKNOWN) -> float:

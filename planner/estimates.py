@@ -1,0 +1,54 @@
+"""What was estimated of each physical node: kept beside the plan, by node identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from planner.cost import Cost
+from planner.physical import PhysicalPlan
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEstimate:
+    """Output rows and average bytes a row (None: unknown), and what the node itself costs without its
+    inputs.
+    """
+
+    rows: float | None = None
+    width: float = 0.0
+    cost: Cost = field(default_factory=Cost)
+
+    @property
+    def bytes(self) -> float | None:
+        return None if self.rows is None else self.rows * self.width
+
+
+UNKNOWN = NodeEstimate()
+
+
+class Estimates:
+    """Estimates by node. A node that replaces another takes over what was known (``inherit``)."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[PhysicalPlan, NodeEstimate]] = {}  # the node is kept: its id stays taken
+
+    def get(self, node: PhysicalPlan) -> NodeEstimate:
+        hit = self._known.get(id(node))
+        return hit[1] if hit is not None else UNKNOWN
+
+    def put(self, node: PhysicalPlan, estimate: NodeEstimate) -> None:
+        self._known[id(node)] = (node, estimate)
+
+    def inherit(self, new: PhysicalPlan, old: PhysicalPlan) -> PhysicalPlan:
+        """Give ``new`` the estimate of ``old``, unless it has one; returns ``new``."""
+        if new is not old and id(new) not in self._known and id(old) in self._known:
+            self._known[id(new)] = (new, self._known[id(old)][1])
+        return new
+
+    def rows_or(self, node: PhysicalPlan, default: float) -> float:
+        rows = self.get(node).rows
+        return default if rows is None else rows
+
+    def bytes_or(self, node: PhysicalPlan, default: float) -> float:
+        size = self.get(node).bytes
+        return default if size is None else size
