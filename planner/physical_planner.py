@@ -132,7 +132,7 @@ class _Planner:
                 raise TypeError(f"no physical operator for {type(plan).__name__}")
 
     def scan(self, plan: Scan) -> tuple[PhysicalPlan, Cost]:
-        limits = self.limits(plan.predicates, plan)
+        limits = self.estimator.bounds(plan)
         node = ScanExec(plan.table, plan.fields, plan.schema, plan.predicates, plan.limit, bounds=limits)
         read = plan.table.statistics([f.name for f in plan.fields]).rows
         rows = DEFAULT_ROWS if read is None else read
@@ -150,7 +150,7 @@ class _Planner:
             plan.keys,
             plan.aggregates,
             plan.schema,
-            bounds=self.limits((e for a in plan.aggregates for e in a.call.expressions()), plan.input),
+            bounds=self.limits(plan.expressions(), plan.input),
             max_rows=self.estimator.max_rows(plan.input),
             output_bounds=outputs,
         )
@@ -162,7 +162,7 @@ class _Planner:
         estimator = self.estimator
         left_rows, right_rows, rows = self.rows(plan.left), self.rows(plan.right), self.rows(plan)
         left_width, right_width = estimator.width(plan.left), estimator.width(plan.right)
-        computed = [e for k in keys for e in (k.left, k.right) if not isinstance(e, Column)]
+        computed = [e for k in keys for e in (k.left, k.right)]
         computed += residual
         if plan.comparison is not None:
             computed.append(plan.comparison)
@@ -196,7 +196,7 @@ class _Planner:
         return joined, self.model.hash_join(right_rows, right_width, left_rows, rows, width)
 
     def limits(self, expressions: Iterable[Expr], *inputs: LogicalPlan) -> dict[ColumnId, Interval]:
-        """Proved bounds of the columns that the expressions read."""
+        """Proved bounds of the columns that the expressions read (kernels pack small integer keys by them)."""
         out: dict[ColumnId, Interval] = {}
         for id in columns_of(*expressions):
             for input in inputs:
