@@ -16,8 +16,10 @@ def compare(record: Record, rows: Sequence[Row], form: Form) -> str | None:
     columns = len(record.types)
     if rows and len(rows[0]) != columns:
         return f"expected {columns} columns, got {len(rows[0])}"
-    write = _sqlite_text if form == "sqlite" else _duckdb_text
-    actual = [[write(value, kind) for value, kind in zip(row, record.types, strict=True)] for row in rows]
+    if form == "sqlite":
+        actual = [[sqlite_text(v, kind) for v, kind in zip(row, record.types, strict=True)] for row in rows]
+    else:
+        actual = [[duckdb_text(value) for value in row] for row in rows]
     if record.expected_hash is not None:
         count, digest = record.expected_hash
         values = _sorted_values(record, actual)
@@ -65,7 +67,7 @@ def _row_bytes(row: list[str]) -> list[bytes]:
     return [value.encode() for value in row]
 
 
-def _sqlite_text(value: object, kind: str) -> str:
+def sqlite_text(value: object, kind: str) -> str:
     """SQLite's rule: the kind decides, and another type is converted as SQLite's C interface does."""
     if value is None:
         return "NULL"
@@ -117,7 +119,7 @@ def _plain_text(value: object) -> str:
             return str(value)
 
 
-def _duckdb_text(value: object, kind: str) -> str:
+def duckdb_text(value: object) -> str:
     """DuckDB's rule: the value's own text, whatever the kind says."""
     match value:
         case None:

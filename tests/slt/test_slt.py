@@ -11,6 +11,7 @@ from tests.slt.parser import Halt, Record, SltSyntaxError, parse_text
 from tests.slt.runner import Report, Settings, find_files, run_file
 
 HERE = Path(__file__).parent
+OWN = find_files([HERE / "sqlray"])
 SAMPLE = find_files([HERE / "sqlite"])
 CORPUS = Path(os.environ.get("SQLRAY_SLT", HERE.parents[2] / "shared" / "slt"))
 # Of a file's records so many must pass; the rest may be unsupported, never wrong.
@@ -137,6 +138,14 @@ def test_sample(path: Path, partitions: int) -> None:
     wrong = [o for o in report.outcomes if o.status == "wrong"]
     assert not wrong, report.groups()
     assert report.passed_share() >= LEAST_SHARES.get(path.name, LEAST_SHARE), report.groups()
+
+
+@pytest.mark.parametrize("partitions", [0, 3], ids=["whole", "3-partitions"])
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
+def test_own_files(path: Path, partitions: int) -> None:
+    """Files of the project's own, with answers that DuckDB gave (`tests.slt.record`): all must pass."""
+    report = Report(run_file(path, Settings(options={"partitions": str(partitions)})))
+    assert not report.failures(), report.groups()
 
 
 @pytest.mark.slow
