@@ -13,6 +13,7 @@ from executor.cancellation import Cancellation
 from executor.kernels import KernelOptions
 from executor.metrics import Progress, ProgressListener, QueryMetrics, StageMetrics
 from executor.runners.local import LocalRunner, StageOutput
+from executor.runtime_filter import apply_filters
 from planner.errors import CancelledError
 from planner.stages import Stage, StageGraph
 
@@ -64,7 +65,8 @@ class Execution:
         for stage in self.graph.stages[:-1]:
             started = time.perf_counter()
             self._tell(stage, 0, 0)
-            output = runner.run_stage(stage, outputs, lambda done, n, stage=stage: self._tell(stage, done, n))
+            ready = apply_filters(stage, self.graph.filters, outputs)
+            output = runner.run_stage(ready, outputs, lambda done, n, stage=stage: self._tell(stage, done, n))
             outputs[stage.id] = output
             self._measure(stage, output.rows, output.bytes, started)
             self._free(stage, outputs, store)
@@ -72,7 +74,7 @@ class Execution:
         started = time.perf_counter()
         self._tell(last, 0, 0)
         size = 0
-        for frame in runner.stream_stage(last, outputs):
+        for frame in runner.stream_stage(apply_filters(last, self.graph.filters, outputs), outputs):
             rows += frame.height
             size += int(frame.estimated_size())
             self._tell(last, 0, rows)

@@ -60,7 +60,7 @@ class LocalRunner:
         self, stage: Stage, inputs: Mapping[int, StageOutput], progress: Callable[[int, int], None]
     ) -> StageOutput:
         """Run all tasks of a stage and keep their rows; ``progress(tasks done, rows so far)`` after each batch."""
-        sink = _Sink(self.store, stage)
+        sink = StageSink(self.store, stage)
         for task in range(stage.tasks):
             sink.task = task
 
@@ -132,7 +132,7 @@ class LocalRunner:
         estimate) and can be divided further by the same keys."""
         plan = task_plan(stage, task)
         leaves = [n for n in walk(plan) if isinstance(n, InputExec)]
-        shared = {n.stage: lazy(_all(inputs[n.stage]), n.schema) for n in leaves if not n.partitioned}
+        shared = {n.stage: lazy(stage_blocks(inputs[n.stage]), n.schema) for n in leaves if not n.partitioned}
         own = {n.stage: (n, inputs[n.stage].partitions[task]) for n in leaves if n.partitioned}
         size = sum(b.bytes for _, blocks in own.values() for b in blocks)
         count = -(-size * 3 // self.memory_limit)  # an operator holds about three times its input
@@ -161,11 +161,14 @@ class LocalRunner:
         return parts
 
 
-def _all(output: StageOutput) -> list[Block]:
-    return [b for partition in output.partitions for b in partition]
+def stage_blocks(output: StageOutput, partition: int | None = None) -> list[Block]:
+    """The blocks of one partition of a finished stage, or of all."""
+    if partition is not None:
+        return output.partitions[partition]
+    return [b for blocks in output.partitions for b in blocks]
 
 
-class _Sink:
+class StageSink:
     """Divides the batches of a stage's tasks over its output partitions."""
 
     def __init__(self, store: BlockStore, stage: Stage) -> None:

@@ -12,30 +12,50 @@ from executor.sources.base import Source
 from executor.sources.parquet import parquet_table
 from planner.errors import BindError, UnsupportedError, nearest
 
-Opener = Callable[[str, Sequence[str], Sequence[dict[str, Any]]], Source]
+Hive = Sequence[dict[str, Any]]
+Opener = Callable[[str, Sequence[str], Hive, Mapping[str, object]], Source]
+
+
+def _parquet(name: str, paths: Sequence[str], hive: Hive, options: Mapping[str, object]) -> Source:
+    refuse_options("parquet", options)
+    return parquet_table(name, paths, hive)
+
+
+def refuse_options(format: str, options: Mapping[str, object]) -> None:
+    """Raise UnsupportedError if a reader without options was given some."""
+    if options:
+        raise UnsupportedError(f"reading {format} has no option {next(iter(options))!r}")
+
 
 FORMATS: Mapping[str, Opener] = {
-    "parquet": parquet_table,
+    "parquet": _parquet,
 }
 
 EXTENSIONS = {
     ".parquet": "parquet", ".pq": "parquet", ".parq": "parquet",
     ".csv": "csv", ".tsv": "csv",
     ".jsonl": "json", ".ndjson": "json", ".json": "json",
-    ".arrow": "ipc", ".ipc": "ipc", ".feather": "ipc",
+    ".arrow": "arrow", ".ipc": "arrow", ".feather": "arrow",
 }  # fmt: skip
 
 _MAGIC = frozenset("*?[")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
-def open_files(path: str | Sequence[str], name: str | None = None, format: str | None = None) -> Source:
+def open_files(
+    path: str | Sequence[str],
+    format: str | None = None,
+    options: Mapping[str, object] | None = None,
+    *,
+    name: str | None = None,
+) -> Source:
     """Open a table over files.
 
     Args:
         path: a file, a glob, a directory (read recursively; ``key=value`` folders become columns), or a list of them.
-        name: how errors and EXPLAIN call the table; by default the path.
         format: a key of FORMATS; by default from the files' extension.
+        options: the reader's options by name, such as a CSV's ``delim``.
+        name: how errors and EXPLAIN call the table; by default the path.
 
     Raises:
         BindError: nothing is there, or the format cannot be told.
@@ -49,7 +69,7 @@ def open_files(path: str | Sequence[str], name: str | None = None, format: str |
     opener = FORMATS.get(kind)
     if opener is None:
         raise UnsupportedError(f"files of format {kind!r} cannot be read", hint=f"formats: {', '.join(FORMATS)}")
-    return opener(name or (given[0] if len(given) == 1 else f"{given[0]}, …"), found, hive_values(given, found))
+    return opener(name or (given[0] if len(given) == 1 else f"{given[0]}, …"), found, hive_values(given, found), options or {})
 
 
 def expand(path: str) -> list[str]:

@@ -1,0 +1,259 @@
+"""Physical plan → Polars LazyFrame, and running it.
+
+One fragment becomes one LazyFrame, which Polars' streaming engine or cuDF collects. The planner owns the plan: Polars'
+join reordering is off, build sides are given; its pushdown into scans is on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import polars as pl
+
+from executor.checks import execution_error
+from executor.dtypes import polars_dtype
+from executor.expressions import conjunction, translate
+from executor.frame import Context, Frame, KernelOptions, column_value, output, select, stored, unify_frames
+from executor.kernels_aggregate import aggregate
+from executor.kernels_join import hash_join, nested_loop_join
+from executor.kernels_sort import limit, row_number, sort
+from executor.sources.base import Source
+from executor.value import Store, Value, bounds_of, native, scaled_store, with_store
+from planner import types
+from planner.errors import PlanError
+from planner.expr import ColumnId, Literal, column_name
+from planner.physical import (
+    AggregateExec,
+    ExchangeExec,
+    FilterExec,
+    HashJoinExec,
+    InputExec,
+    LimitExec,
+    MaterializeExec,
+    NestedLoopJoinExec,
+    PhysicalPlan,
+    ProjectExec,
+    RowNumberExec,
+    ScanExec,
+    SortExec,
+    UnionExec,
+    ValuesExec,
+)
+
+__all__ = ["KernelOptions", "collect", "compile_fragment", "optimizations", "stream"]
+
+
+def compile_fragment(
+    plan: PhysicalPlan, inputs: Mapping[int, pl.LazyFrame] | None = None, options: KernelOptions | None = None
+) -> pl.LazyFrame:
+    """The LazyFrame that computes ``plan``: columns are named ``name#id`` and have the schema's types.
+
+    Args:
+        inputs: the rows of each stage that an ``InputExec`` reads.
+
+    Raises:
+        NotOnDevice: the options ask for the GPU, and it has no exact form of some operation.
+    """
+    context = Context(options or KernelOptions(), inputs or {})
+    frame = _compile(plan, context, {})
+    return output(frame, plan.schema, context.device)
+
+
+def optimizations() -> pl.QueryOptFlags:
+    """Polars' optimizations: all but those that reorder what the planner ordered."""
+    flags = pl.QueryOptFlags()
+    if hasattr(flags, "join_order"):
+        flags.join_order = False
+    return flags
+
+
+def collect(lazy: pl.LazyFrame, options: KernelOptions | None = None) -> pl.DataFrame:
+    """Run a compiled fragment to its end.
+
+    Raises:
+        ExecutionError: it failed.
+    """
+    options = options or KernelOptions()
+    try:
+        if options.device == "gpu":
+            engine = pl.GPUEngine(executor="in-memory", raise_on_fail=True)
+            return lazy.collect(engine=engine, optimizations=optimizations())
+        return lazy.collect(engine="streaming", optimizations=optimizations())
+    except Exception as error:
+        raise execution_error(error) from error
+
+
+def stream(lazy: pl.LazyFrame, take: Callable[[pl.DataFrame], bool], options: KernelOptions | None = None) -> None:
+    """Run a compiled fragment and hand over its rows batch by batch, in order; ``take`` returns True to stop.
+
+    Raises:
+        ExecutionError: it failed.
+    """
+    options = options or KernelOptions()
+    if options.device == "gpu":
+        take(collect(lazy, options))
+        return
+    # Unlike collect_batches, sink_batches runs in this thread and stops at SIGINT in the middle of an operator.
+    try:
+        lazy.sink_batches(
+            take,
+            engine="streaming",
+            maintain_order=True,
+            chunk_size=options.batch_rows,
+            optimizations=optimizations(),
+        )
+    except Exception as error:
+        raise execution_error(error) from error
+
+
+def _compile(plan: PhysicalPlan, context: Context, memo: dict[int, Frame]) -> Frame:
+    """Compile a node once: a subplan with several parents is computed once too."""
+    hit = memo.get(id(plan))
+    if hit is not None:
+        return hit
+    children = [_compile(c, context, memo) for c in plan.children()]
+    frame = _operator(plan, children, context)
+    if isinstance(plan, MaterializeExec):
+        frame = replace(frame, lazy=frame.lazy.cache())
+    memo[id(plan)] = frame
+    return frame
+
+
+def _operator(plan: PhysicalPlan, children: list[Frame], context: Context) -> Frame:
+    match plan:
+        case ScanExec():
+            return _scan(plan, context)
+        case ValuesExec():
+            return _values(plan, context)
+        case InputExec():
+            lazy = context.inputs[plan.stage]
+            return _narrow_decimals(Frame(lazy, {f.id: column_value(f) for f in plan.schema}), context)
+        case FilterExec():
+            scope = context.scope(children[0].columns, plan.bounds)
+            test = conjunction((plan.predicate,), scope)
+            lazy = children[0].lazy if test is None else children[0].lazy.filter(test)
+            return Frame(lazy, scope.columns, children[0].max_rows)
+        case ProjectExec():
+            return _project(plan, children[0], context)
+        case HashJoinExec():
+            return hash_join(plan, children[0], children[1], context)
+        case NestedLoopJoinExec():
+            return nested_loop_join(plan, children[0], children[1], context)
+        case AggregateExec():
+            return aggregate(plan, children[0], context)
+        case SortExec():
+            return sort(plan, children[0], context)
+        case LimitExec():
+            return limit(plan, children[0])
+        case UnionExec():
+            return _union(plan, children, context)
+        case RowNumberExec():
+            return row_number(plan, children[0], context)
+        case ExchangeExec() | MaterializeExec():
+            return children[0]
+        case _:
+            raise PlanError(f"not a physical operator: {plan!r}")
+
+
+def _scan(plan: ScanExec, context: Context) -> Frame:
+    table = plan.table
+    if not isinstance(table, Source):
+        raise PlanError(f"the table {table.name} is no source that kernels can read")
+    names = list(dict.fromkeys(f.name for f in plan.fields)) or [_narrowest(table)]
+    lazy = table.scan(names, plan.splits)
+    read = {f.id: Value(pl.col(f.name), f.dtype, nullable=f.nullable) for f in plan.fields}
+    scope = replace(context.scope(read, plan.bounds), native_decimals=True)
+    test = conjunction(plan.predicates, scope)
+    if test is not None:
+        lazy = lazy.filter(test)
+    if plan.limit is not None:
+        lazy = lazy.head(plan.limit)
+    held = {f.id: _narrow_decimal(scope.columns[f.id], context) for f in plan.fields}
+    named = [held[f.id].expr.alias(column_name(f)) for f in plan.fields]
+    columns = {f.id: stored(held[f.id], column_name(f)) for f in plan.fields}
+    statistics = table.statistics(())
+    rows = int(statistics.rows) if statistics.exact and statistics.rows is not None else None
+    return Frame(select(lazy, named), columns, rows)
+
+
+def _narrowest(table: Source) -> str:
+    """The column to count rows by where a scan needs none."""
+    schema = table.schema
+    for field in schema:
+        if types.is_integer(field.type) or field.type == types.DATE:
+            return str(field.name)
+    return str(schema.names[0])
+
+
+def _narrow_decimal(value: Value, context: Context) -> Value:
+    """Decimals that fit 64 bits are half as wide as scaled integers, and ready to compute with."""
+    if not types.is_decimal(value.dtype) or value.store is not Store.NATIVE or context.device == "gpu":
+        return value
+    store = scaled_store(bounds_of(value), context.device)
+    return with_store(value, store, context.device) if store is Store.INT64 else value
+
+
+def _narrow_decimals(frame: Frame, context: Context) -> Frame:
+    changed = {}
+    for id, value in frame.columns.items():
+        narrow = _narrow_decimal(value, context)
+        if narrow is not value:
+            changed[id] = narrow
+    if not changed:
+        return frame
+    names = {i: frame.columns[i].expr.meta.output_name() for i in changed}
+    lazy = frame.lazy.with_columns(v.expr.alias(names[i]) for i, v in changed.items())
+    columns = {**frame.columns, **{i: stored(v, names[i]) for i, v in changed.items()}}
+    return Frame(lazy, columns, frame.max_rows)
+
+
+def _values(plan: ValuesExec, context: Context) -> Frame:
+    fields = tuple(plan.schema)
+    if not fields:
+        lazy = pl.LazyFrame({"#row": [0] * len(plan.rows)}, schema={"#row": pl.Int8})
+        return Frame(lazy, {}, len(plan.rows))
+    schema = {column_name(f): polars_dtype(f.dtype) for f in fields}
+    columns = {f.id: column_value(f) for f in fields}
+    plain = all(isinstance(c, Literal) and c.dtype != types.INTERVAL for row in plan.rows for c in row)
+    if plain or not plan.rows:
+        data = {
+            column_name(f): [row[i].value for row in plan.rows]  # type: ignore[attr-defined]
+            for i, f in enumerate(fields)
+        }
+        return Frame(pl.LazyFrame(data, schema=schema), columns, len(plan.rows))
+    scope = context.scope({})
+    one = pl.LazyFrame({"#row": [0]}, schema={"#row": pl.Int8})
+    rows = []
+    for row in plan.rows:
+        cells = [native(translate(cell, scope), context.device).expr for cell in row]
+        named = [c.cast(polars_dtype(f.dtype)).alias(column_name(f)) for c, f in zip(cells, fields, strict=True)]
+        rows.append(select(one, named))
+    return Frame(rows[0] if len(rows) == 1 else pl.concat(rows), columns, len(plan.rows))
+
+
+def _project(plan: ProjectExec, frame: Frame, context: Context) -> Frame:
+    scope = context.scope(frame.columns, plan.bounds)
+    exprs: list[pl.Expr] = []
+    columns: dict[ColumnId, Value] = {}
+    for item in plan.items:
+        value = translate(item.expr, scope)
+        name = column_name(item.field)
+        exprs.append(value.expr.alias(name))
+        columns[item.field.id] = stored(value, name, value.nullable and item.field.nullable)
+    return Frame(select(frame.lazy, exprs), columns, frame.max_rows)
+
+
+def _union(plan: UnionExec, children: list[Frame], context: Context) -> Frame:
+    parts = []
+    total: int | None = 0
+    for child, source in zip(unify_frames(children, context.device), plan.inputs, strict=True):
+        exprs = []
+        for item, theirs in zip(plan.schema, source.schema, strict=True):
+            value = child.columns[theirs.id]
+            expr = value.expr.cast(polars_dtype(item.dtype))
+            exprs.append(expr.alias(column_name(item)))
+        parts.append(select(child.lazy, exprs))
+        total = None if total is None or child.max_rows is None else total + child.max_rows
+    lazy = parts[0] if len(parts) == 1 else pl.concat(parts, how="vertical")
+    return _narrow_decimals(Frame(lazy, {f.id: column_value(f) for f in plan.schema}, total), context)
