@@ -46,7 +46,7 @@ KNOWN_DIFFERENCES: tuple[KnownDifference, ...] = (
         _error_matches(r"NotImplementedException|not (yet )?supported|not implemented"),
     ),
     KnownDifference(
-        "DuckDB multiplies decimals of up to 18 digits in 64 bits and overflows; sqlray has the standard's type.",
+        "DuckDB multiplies decimals of up to 18 digits in 64 bits and overflows; sqlray does not.",
         _error_matches(r"Overflow in multiplication of DECIMAL\(18\)"),
     ),
     KnownDifference(

@@ -38,7 +38,7 @@ def reduce_query(sql: str, fails: Callable[[str], bool], seconds: float = 20.0) 
     return best
 
 
-def _candidates(tree: exp.Expression) -> Iterator[exp.Expression]:
+def _candidates(tree: exp.Expr) -> Iterator[exp.Expr]:
     """Copies of the tree with one part cut out, the largest parts first."""
     count = sum(1 for _ in tree.walk())
     for at in range(count):
@@ -50,17 +50,17 @@ def _candidates(tree: exp.Expression) -> Iterator[exp.Expression]:
                 yield changed if at == 0 else copy
 
 
-def _nth(tree: exp.Expression, at: int) -> exp.Expression:
+def _nth(tree: exp.Expr, at: int) -> exp.Expr:
     for place, node in enumerate(tree.walk()):
         if place == at:
             return node
     raise IndexError(at)
 
 
-Edit = Callable[[exp.Expression], exp.Expression | None]
+Edit = Callable[[exp.Expr], exp.Expr | None]
 
 
-def _edits(node: exp.Expression) -> Iterator[Edit]:
+def _edits(node: exp.Expr) -> Iterator[Edit]:
     if isinstance(node, exp.SetOperation):
         yield _replace_by("this")
         yield _replace_by("expression")
@@ -94,7 +94,7 @@ def _edits(node: exp.Expression) -> Iterator[Edit]:
 
 
 def _drop(name: str) -> Edit:
-    def edit(node: exp.Expression) -> exp.Expression | None:
+    def edit(node: exp.Expr) -> exp.Expr | None:
         node.set(name, None)
         return node
 
@@ -102,7 +102,7 @@ def _drop(name: str) -> Edit:
 
 
 def _drop_item(name: str, item: int) -> Edit:
-    def edit(node: exp.Expression) -> exp.Expression | None:
+    def edit(node: exp.Expr) -> exp.Expr | None:
         items = list(node.args[name])
         del items[item]
         node.set(name, items)
@@ -112,17 +112,18 @@ def _drop_item(name: str, item: int) -> Edit:
 
 
 def _replace_by(name: str, item: int | None = None) -> Edit:
-    def edit(node: exp.Expression) -> exp.Expression | None:
-        child = node.args[name] if item is None else node.args[name][item]
+    def edit(node: exp.Expr) -> exp.Expr | None:
+        child: exp.Expr = node.args[name] if item is None else node.args[name][item]
         if node.parent is None:
-            return child.copy() if isinstance(child, exp.Query) else None
+            whole: exp.Expr = child.copy()
+            return whole if isinstance(whole, exp.Query) else None
         node.replace(child.copy())
         return child
 
     return edit
 
 
-def _become_null(node: exp.Expression) -> exp.Expression | None:
+def _become_null(node: exp.Expr) -> exp.Expr | None:
     if node.parent is None:
         return None
     node.replace(exp.null())

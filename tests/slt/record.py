@@ -49,9 +49,9 @@ def _record_block(connection: duckdb.DuckDBPyConnection, block: str) -> str:
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, sql: str, sort: str) -> list[str]:
-    result = connection.execute(sql)
+    result = connection.sql(sql)
     types = "".join(_letter(column) for column in result.to_arrow_table().schema.types)
-    rows = ["\t".join(duckdb_text(value) for value in row) for row in connection.execute(sql).fetchall()]
+    rows = ["\t".join(duckdb_text(value) for value in row) for row in result.fetchall()]
     if sort == "rowsort":
         rows.sort()
     return [f"query {types} {sort}".removesuffix(" nosort"), sql, "----", *rows]
