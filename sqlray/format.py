@@ -119,9 +119,10 @@ def _write_csv(result: Result, out: BinaryIO) -> int:
                 table = table.set_column(index, field.name, text)
         frame = cast(pl.DataFrame, pl.from_arrow(table))
         # "%.f" writes a fraction of a second only where there is one.
-        frame.write_csv(
-            out, include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.f", time_format="%H:%M:%S%.f"
+        text = frame.write_csv(
+            include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.f", time_format="%H:%M:%S%.f"
         )
+        out.write(text.encode())
     return rows
 
 
