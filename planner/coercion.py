@@ -107,6 +107,11 @@ def is_integer_literal(expr: Expr) -> bool:
     return isinstance(expr, Literal) and types.is_integer(expr.dtype) and expr.value is not None
 
 
+def constant(expr: Expr) -> Literal | None:
+    """The value of an expression that is constant for certain."""
+    return evaluate.evaluate(expr)
+
+
 def cast(expr: Expr, dtype: pa.DataType) -> Expr:
     """``expr`` as ``dtype``: itself, a converted literal, or a Cast.
 
@@ -261,7 +266,7 @@ def comparison_type(args: Sequence[Expr], *, equality: bool = True) -> pa.DataTy
     strings = [a for a in args if a.dtype == types.VARCHAR and not is_string_literal(a)]
     others = [a for a in args if not (a.dtype == types.VARCHAR or a.dtype == types.NULL)]
     if strings and others:
-        if not equality or is_date_like(others):
+        if not equality:
             return None
         return common_type(others)
     booleans = [a for a in args if a.dtype == types.BOOLEAN]
@@ -269,10 +274,6 @@ def comparison_type(args: Sequence[Expr], *, equality: bool = True) -> pa.DataTy
     if booleans and numbers and len(booleans) + len(numbers) == len(others):
         return common_type(numbers)
     return common_type(args)
-
-
-def is_date_like(args: Sequence[Expr]) -> bool:
-    return any(types.is_temporal(a.dtype) or a.dtype == types.INTERVAL for a in args)
 
 
 def compare(op: str, left: Expr, right: Expr) -> Expr:

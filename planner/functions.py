@@ -272,6 +272,9 @@ _DATES = (
     _f("localtimestamp", "-> TIMESTAMP", "When the query began, in UTC", "current_localtimestamp"),
     _f("current_date", "-> DATE", "The day the query began", "today"),
     _f("localtime", "-> TIME", "The time of day the query began, in UTC", "current_localtime"),
+    _f("to_millennia", "INTEGER -> INTERVAL", "An interval of millennia"),
+    _f("to_centuries", "INTEGER -> INTERVAL", "An interval of centuries"),
+    _f("to_decades", "INTEGER -> INTERVAL", "An interval of decades"),
     _f("to_years", "INTEGER -> INTERVAL", "An interval of years"),
     _f("to_quarters", "INTEGER -> INTERVAL", "An interval of quarters"),
     _f("to_months", "INTEGER -> INTERVAL", "An interval of months"),
@@ -376,11 +379,14 @@ def match_signature(
     if best is None:
         raise no_overload(name, signatures, args)
     _, signature, targets = best
-    converted = tuple(coercion.cast(a, t) for a, t in zip(args, targets, strict=True))
-    for arg, parameter in zip(converted, _expand(signature, len(args)) or (), strict=True):
-        if parameter.constant and not isinstance(arg, Literal):
-            raise UnsupportedError(f"{name} needs a constant here", hint="write the value into the query")
-    return signature, converted
+    converted = [coercion.cast(a, t) for a, t in zip(args, targets, strict=True)]
+    for i, parameter in enumerate(_expand(signature, len(args)) or ()):
+        if parameter.constant:
+            value = coercion.constant(converted[i])
+            if value is None:
+                raise UnsupportedError(f"argument {i + 1} of {name} must be a constant")
+            converted[i] = value
+    return signature, tuple(converted)
 
 
 def no_overload(name: str, signatures: Sequence[str], args: Sequence[Expr]) -> BindError:
@@ -560,7 +566,26 @@ DATE_PARTS = {
     for alias in (part, *aliases.split())
 }  # fmt: skip
 _TRUNC_PARTS = frozenset(
-    ["millennium", "century", "decade", "year", "isoyear", "quarter", "month", "week", "day", "dayofweek", "isodow", "dayofyear", "hour", "minute", "second", "millisecond", "microsecond", "yearweek"]
+    [
+        "millennium",
+        "century",
+        "decade",
+        "year",
+        "isoyear",
+        "quarter",
+        "month",
+        "week",
+        "day",
+        "dayofweek",
+        "isodow",
+        "dayofyear",
+        "hour",
+        "minute",
+        "second",
+        "millisecond",
+        "microsecond",
+        "yearweek",
+    ]
 )
 
 
