@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 import sqlray
-from planner.errors import BindError, SqlrayError
+from planner.errors import BindError, CancelledError, SqlrayError
 from sqlray.console import Console, error_text
 from sqlray.format import BINARY_FORMATS, FORMATS, format_of, whole_file
 from sqlray.paths import register_path
@@ -53,6 +53,9 @@ def guarded(action: Callable[[], int]) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except CancelledError as error:
+        print(error_text(error, color=sys.stderr.isatty()), file=sys.stderr)
+        return 130
     except Exception as error:
         if not isinstance(error, SqlrayError) and os.environ.get("SQLRAY_DEBUG"):
             raise

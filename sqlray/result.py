@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from planner.errors import UnsupportedError
 from sqlray.format_table import Preview, render_html, render_table, take_preview
 from sqlray.format_values import python_values
 from sqlray.options import Options
@@ -76,6 +77,12 @@ class Result:
         """All rows as a Polars frame; of columns with the same name the later ones become `name_1`, …"""
         import polars as pl
 
+        for field in self.schema:
+            if pa.types.is_interval(field.type):
+                raise UnsupportedError(
+                    f"column '{field.name}' is an INTERVAL, a type that Polars does not have",
+                    hint="cast it to VARCHAR, or use to_arrow()",
+                )
         frame = pl.from_arrow(self.to_arrow().rename_columns(unique_names(self.columns)))
         assert isinstance(frame, pl.DataFrame)
         return frame

@@ -9,6 +9,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
+from planner.errors import UnsupportedError
 from sqlray.format_table import render_table, take_preview
 from sqlray.format_values import cut, display_width, interval_text, value_text
 from sqlray.options import Options
@@ -213,3 +214,9 @@ def test_cut_counts_wide_characters() -> None:
     assert cut("日本語", 6) == "日本語"
     assert cut("日本語", 5) == "日本…"
     assert cut("abcdef", 3) == "ab…"
+
+
+def test_polars_has_no_intervals() -> None:
+    table = pa.table({"i": pa.array([(1, 2, 3)], pa.month_day_nano_interval())})
+    with pytest.raises(UnsupportedError, match="'i' is an INTERVAL"):
+        Source(table).result().to_polars()
