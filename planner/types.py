@@ -152,7 +152,7 @@ def common_supertype(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
     if is_integer(a) and is_integer(b):
         return _common_integer(a, b)
     if is_numeric(a) and is_numeric(b):
-        if DOUBLE in (a, b) or (is_float(a) or is_float(b)) and (is_decimal(a) or is_decimal(b)):
+        if DOUBLE in (a, b):
             return DOUBLE
         if is_float(a) or is_float(b):
             return FLOAT
