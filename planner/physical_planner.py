@@ -196,7 +196,8 @@ class _Planner:
         return joined, self.model.hash_join(right_rows, right_width, left_rows, rows, width)
 
     def limits(self, expressions: Iterable[Expr], *inputs: LogicalPlan) -> dict[ColumnId, Interval]:
-        """Proved bounds of the columns that the expressions read (kernels pack small integer keys by them)."""
+        """Proved bounds of the columns that the expressions read (kernels pack small integer keys by them).
+        """
         out: dict[ColumnId, Interval] = {}
         for id in columns_of(*expressions):
             for input in inputs:
