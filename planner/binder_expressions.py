@@ -8,7 +8,7 @@ the ``ExpressionScope``, which the binder of queries implements. Everything sqlr
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal as OneOf
 from typing import Protocol
 
@@ -317,7 +317,7 @@ def _quantified(op: str, left: exp.Expression, right: exp.Expression, scope: Exp
     quantifier: OneOf["any", "all"] = "any" if isinstance(right, exp.Any) else "all"
     query = right.this
     inner = query.unnest() if isinstance(query, exp.Paren) else query
-    if isinstance(inner, exp.Query | exp.Subquery):
+    if isinstance(inner, exp.Subquery | exp.Select | exp.SetOperation):
         return scope.bind_quantified(op, quantifier, _row(left, scope), inner)
     if isinstance(inner, exp.Tuple | exp.Array):
         value = bind_expression(left, scope)
@@ -326,12 +326,19 @@ def _quantified(op: str, left: exp.Expression, right: exp.Expression, scope: Exp
     raise UnsupportedError(f"{quantifier.upper()} of a list is not supported", hint="use a subquery or IN")
 
 
+def _flattened(node: exp.Expression) -> Iterator[exp.Expression]:
+    """The operands of a chain of the same operator, however long: without recursion."""
+    for part in node.flatten(unnest=False):
+        assert isinstance(part, exp.Expression)
+        yield part
+
+
 def _and(node: exp.Expression, scope: ExpressionScope) -> Expr:
-    return conjunction([bind_condition(part, scope) for part in node.flatten(unnest=False)])
+    return conjunction([bind_condition(part, scope) for part in _flattened(node)])
 
 
 def _or(node: exp.Expression, scope: ExpressionScope) -> Expr:
-    return disjunction([bind_condition(part, scope) for part in node.flatten(unnest=False)])
+    return disjunction([bind_condition(part, scope) for part in _flattened(node)])
 
 
 def _xor(node: exp.Expression, scope: ExpressionScope) -> Expr:
@@ -575,16 +582,15 @@ def _moment(expr: Expr, scope: ExpressionScope) -> Expr:
             return expr
 
 
+def _refused(what: str) -> Callable[[exp.Expression, ExpressionScope], Expr]:
+    def bind(node: exp.Expression, scope: ExpressionScope) -> Expr:
+        raise UnsupportedError(f"{what} is not supported")
+
+    return bind
+
+
 def _describe(node: exp.Expression) -> str:
     """How an error calls a piece of syntax."""
-    known = {
-        exp.Window: "a window function (OVER)", exp.Array: "a list", exp.Struct: "a struct", exp.Bracket: "[…]",
-        exp.Tuple: "a row (…) as a value", exp.Lambda: "a lambda", exp.Star: "* here",
-        exp.Columns: "COLUMNS(…)", exp.Collate: "COLLATE",
-        exp.Dot: "a field of a value", exp.Alias: "an alias inside an expression",
-    }.get(type(node))  # fmt: skip
-    if known is not None:
-        return known
     if isinstance(node, exp.Func):
         return f"the function {node.sql_name().lower()}"
     text = node.sql(dialect="duckdb")
@@ -594,7 +600,7 @@ def _describe(node: exp.Expression) -> str:
 def _dot(node: exp.Expression, scope: ExpressionScope) -> Expr:
     """``main.f(x)``; anything else is a field of a struct."""
     function = node.args["expression"]
-    if isinstance(node.this, exp.Identifier) and isinstance(function, exp.Func):
+    if isinstance(node.this, exp.Identifier) and isinstance(function, exp.Anonymous):
         if node.this.name.lower() in ("main", "pg_catalog", "system"):
             return bind_expression(function, scope)
     raise UnsupportedError("a field of a value is not supported")
@@ -678,4 +684,20 @@ _BINDERS: dict[type[exp.Expression], _Binder] = {
     exp.WithinGroup: lambda node, scope: scope.bind_aggregate(node),
     exp.IgnoreNulls: lambda node, scope: scope.bind_aggregate(node),
     exp.RespectNulls: lambda node, scope: scope.bind_aggregate(node),
+    # known, and not supported yet
+    exp.Window: _refused("a window function (OVER)"),
+    exp.Array: _refused("a list"),
+    exp.Struct: _refused("a struct"),
+    exp.Bracket: _refused("[…]"),
+    exp.Tuple: _refused("a row (…) as a value"),
+    exp.Lambda: _refused("a lambda"),
+    exp.JSONExtract: _refused("the operator ->"),
+    exp.JSONExtractScalar: _refused("the operator ->>"),
+    exp.Star: _refused("* in an expression"),
+    exp.Columns: _refused("COLUMNS in an expression"),
+    exp.Collate: _refused("COLLATE"),
+    exp.Alias: _refused("an alias inside an expression"),
+    exp.Unnest: _refused("unnest in an expression"),
+    exp.Explode: _refused("unnest in an expression"),
+    exp.GenerateSeries: _refused("a list of numbers as a value"),
 }

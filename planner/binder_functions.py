@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import ClassVar
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
-from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import ErrorLevel, SqlglotError
 
 from planner import functions_aggregate
 from planner.errors import BindError, UnsupportedError
+from planner.parser import parser_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +23,9 @@ class CallSyntax:
     args: tuple[exp.Expression, ...]
 
 
-# Classes that sqlglot's parser builds for DuckDB by syntax rather than by name, and the frequent ones of every
-# dialect: the function, and where its arguments are. All other classes are written out in DuckDB's SQL and read again.
+# Classes that the parser builds by syntax rather than by name (DuckDB's own calls come as ``exp.Anonymous``), and the
+# frequent ones of other dialects: the function, and where its arguments are. All other classes are written out in
+# DuckDB's SQL and read again.
 _TYPED: dict[type[exp.Expression], tuple[str, tuple[str, ...]]] = {
     exp.Substring: ("substring", ("this", "start", "length")),
     exp.StrPosition: ("strpos", ("this", "substr", "position", "occurrence")),
@@ -128,8 +128,7 @@ def rewritten(node: exp.Expression) -> exp.Expression | None:
     duckdb = _duckdb()
     try:
         text = template.sql(dialect=duckdb, unsupported_level=ErrorLevel.RAISE)
-        parser = NamedParser(error_level=ErrorLevel.IMMEDIATE, dialect=duckdb)
-        tree = parser.parse(duckdb.tokenize(f"SELECT {text}"), text)[0]
+        tree = parser_of(duckdb).parse(duckdb.tokenize(f"SELECT {text}"), text)[0]
     except (SqlglotError, ValueError):
         return None
     if not isinstance(tree, exp.Select) or len(tree.expressions) != 1:
@@ -150,15 +149,6 @@ _WRITTEN_OUT = (exp.Literal, exp.Var, exp.Interval, exp.DataType, exp.Identifier
 @cache
 def _duckdb() -> Dialect:
     return Dialect.get_or_raise("duckdb")
-
-
-class NamedParser(DuckDB.Parser):  # type: ignore[misc]
-    """DuckDB's parser that leaves calls as they are written: a name and its arguments.
-
-    sqlglot's own classes for functions drop the name (``log10(x)`` becomes ``log(10, x)``) and surplus arguments.
-    """
-
-    FUNCTIONS: ClassVar[dict[str, Callable[..., exp.Expression]]] = {}
 
 
 # --------------------------------------------------------------------------------------------------- aggregates

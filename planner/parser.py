@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
+from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import ErrorLevel, SqlglotError, TokenError
 from sqlglot.errors import ParseError as SqlglotParseError
 from sqlglot.tokenizer_core import Token, TokenType
@@ -97,6 +99,27 @@ def _dialect(name: str) -> Dialect:
         raise BindError(f'there is no SQL dialect "{name}"', hint=hint) from None
 
 
+class NamedCallParser(DuckDB.Parser):  # type: ignore[misc, valid-type]
+    """DuckDB's parser that leaves function calls as they are written: ``exp.Anonymous``, a name and its arguments.
+
+    sqlglot's own classes for functions lose the name (``log10(x)`` becomes ``log(10, x)``) and surplus arguments.
+    Functions that make tables, and those with a syntax of their own (EXTRACT, SUBSTRING … FROM), keep their classes.
+    """
+
+    FUNCTIONS: ClassVar[dict[str, Callable[..., exp.Expression]]] = {
+        name: build
+        for name, build in DuckDB.Parser.FUNCTIONS.items()
+        if name in ("GENERATE_SERIES", "RANGE", "READ_CSV", "READ_PARQUET", "UNNEST", "EXPLODE", "COLUMNS")
+    }
+
+
+def parser_of(dialect: Dialect) -> Parser:
+    """A parser of the dialect that stops at the first error."""
+    if type(dialect) is DuckDB:
+        return NamedCallParser(error_level=ErrorLevel.IMMEDIATE, dialect=dialect)
+    return dialect.parser(error_level=ErrorLevel.IMMEDIATE)
+
+
 def _statements(sql: str, dialect: Dialect) -> list[exp.Expression]:
     tokens, explained = _tokens(sql, dialect)
     statements: list[exp.Expression] = []
@@ -106,8 +129,7 @@ def _statements(sql: str, dialect: Dialect) -> list[exp.Expression]:
             if analyze is not None:
                 raise ParseError("EXPLAIN needs a statement", sql=sql)
             continue
-        parser = dialect.parser(error_level=ErrorLevel.IMMEDIATE)
-        for tree in parser.parse(chunk, sql):
+        for tree in parser_of(dialect).parse(_numbered(chunk), sql):
             if not isinstance(tree, exp.Expression):
                 continue
             if analyze is not None:
@@ -124,6 +146,23 @@ def _chunks(tokens: list[Token]) -> list[list[Token]]:
         else:
             chunks[-1].append(token)
     return chunks
+
+
+def _numbered(tokens: list[Token]) -> list[Token]:
+    """``?`` as ``$1``, ``$2``, …: a tree does not keep the order in which its parameters stand in the text."""
+    if all(t.token_type != TokenType.PLACEHOLDER for t in tokens):
+        return tokens
+    result: list[Token] = []
+    number = 0
+    for token in tokens:
+        if token.token_type != TokenType.PLACEHOLDER:
+            result.append(token)
+            continue
+        number += 1
+        place = (token.line, token.col, token.start, token.end)
+        result.append(Token(TokenType.PARAMETER, "$", *place))
+        result.append(Token(TokenType.NUMBER, str(number), *place))
+    return result
 
 
 def _tokens(sql: str, dialect: Dialect) -> tuple[list[Token], dict[int, bool]]:
