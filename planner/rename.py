@@ -1,0 +1,105 @@
+"""Copies of plans: with other columns put in place of the ones they read, or with ids of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from planner.errors import PlanError
+from planner.expr import Column, ColumnId, Expr, Field, column, mint, substitute
+from planner.logical import (
+    Aggregate,
+    AggregateItem,
+    CommonSubplan,
+    DependentJoin,
+    Filter,
+    Item,
+    Join,
+    Limit,
+    LogicalPlan,
+    Project,
+    RowNumber,
+    Scan,
+    Sort,
+    Union,
+    Values,
+)
+from planner.outer_columns import OuterColumns
+from planner.tree import transform_up
+
+
+def substitute_columns(plan: LogicalPlan, mapping: Mapping[ColumnId, Expr]) -> LogicalPlan:
+    """``plan`` with columns replaced in every expression; meant for the ones it reads from outside."""
+
+    def swap(node: LogicalPlan) -> LogicalPlan:
+        return _with_substituted(node, mapping)
+
+    return transform_up(plan, swap) if mapping else plan
+
+
+def copy_with_new_ids(plan: LogicalPlan) -> tuple[LogicalPlan, dict[ColumnId, ColumnId]]:
+    """A copy of ``plan`` in which every column it produces has a new id, and the new id of each old one.
+
+    Columns it reads from outside stay. A CommonSubplan is not copied but read once more: it still runs
+    once, unless it depends on a column that is copied.
+    """
+    mapping: dict[ColumnId, ColumnId] = {}
+    columns: dict[ColumnId, Expr] = {}  # old id -> the new column
+    memo: dict[int, LogicalPlan] = {}
+    reads = OuterColumns()
+
+    def renew(item: Field) -> Field:
+        if item.id not in mapping:
+            mapping[item.id] = mint()
+            columns[item.id] = Column(mapping[item.id], item.name, item.dtype)
+        return replace(item, id=mapping[item.id])
+
+    def visit(node: LogicalPlan) -> LogicalPlan:
+        if id(node) not in memo:
+            memo[id(node)] = renewed(node)
+        return memo[id(node)]
+
+    def renewed(node: LogicalPlan) -> LogicalPlan:
+        if isinstance(node, CommonSubplan):
+            node = substitute_columns(node, {c: columns[c] for c in reads.of(node) if c in columns})
+            return Project(node, tuple(Item(renew(f), column(f)) for f in node.schema))
+        inputs = [visit(c) for c in node.children()]  # fills ``columns`` with what the expressions read
+        if isinstance(node, Scan):
+            for item in node.fields:
+                renew(item)
+        if isinstance(node, Aggregate):
+            return renewed_aggregate(node, inputs[0])
+        if inputs:
+            node = node.with_children(inputs)
+        node = _with_substituted(node, columns)
+        match node:
+            case Scan(_, fields) | Values(fields, _) | Union(_, fields):
+                return replace(node, fields=tuple(renew(f) for f in fields))
+            case Project(_, items):
+                return replace(node, items=tuple(replace(i, field=renew(i.field)) for i in items))
+            case Join() | DependentJoin():
+                return replace(node, mark=renew(node.mark)) if node.mark is not None else node
+            case RowNumber(_, _, _, item):
+                return replace(node, field=renew(item))
+            case Filter() | Sort() | Limit():
+                return node
+            case _:
+                raise PlanError(f"copy_with_new_ids: not a logical operator: {type(node).__name__}")
+
+    def renewed_aggregate(node: Aggregate, source: LogicalPlan) -> Aggregate:
+        # Input and keys change together: the schema is looked up by key.
+        calls = [
+            a.call.with_expressions([substitute(e, columns) for e in a.call.expressions()])
+            for a in node.aggregates
+        ]
+        fields = [renew(a.field) for a in node.aggregates]
+        keys = tuple(column(renew(node.schema[k.id])) for k in node.keys)
+        return Aggregate(source, keys, tuple(map(AggregateItem, fields, calls)))
+
+    return visit(plan), mapping
+
+
+def _with_substituted(node: LogicalPlan, mapping: Mapping[ColumnId, Expr]) -> LogicalPlan:
+    old = node.expressions()
+    new = [substitute(e, mapping) for e in old]
+    return node if all(a is b for a, b in zip(old, new, strict=True)) else node.with_expressions(new)
