@@ -165,7 +165,9 @@ def rescale(value: Value, scale: int, scope: Scope) -> Value:
     wider = (bounds[0] * 10**grown, bounds[1] * 10**grown)
     target = types.decimal(dtype.precision + grown, scale)
     if value.is_literal:
-        return replace(value, expr=literal_expr(value.literal, target), dtype=target, bounds=wider, store=Store.NATIVE)
+        return replace(
+            value, expr=literal_expr(value.literal, target), dtype=target, bounds=wider, store=Store.NATIVE
+        )
     store = scaled_store(wider, scope.device)
     if store is Store.NATIVE:
         expr = native(value, scope.device).expr.cast(pl.Decimal(38, scale))
@@ -223,7 +225,12 @@ def _scaled_expr(value: Value, store: Store, scope: Scope) -> pl.Expr:
 
 
 def _checked_decimal(
-    op: str, left: Value, right: Value, dtype: pa.DataType, proof: tuple[tuple[Bounds, Bounds], Bounds], scope: Scope
+    op: str,
+    left: Value,
+    right: Value,
+    dtype: pa.DataType,
+    proof: tuple[tuple[Bounds, Bounds], Bounds],
+    scope: Scope,
 ) -> Value:
     """Through Polars decimals of 38 digits, which raise when they overflow (cuDF's wrap: there it must be proved)."""
     bounds, result = proof
@@ -250,7 +257,9 @@ def _checked_decimal(
     expr = a + b if op == "+" else a - b if op == "-" else a * b
     limit = 10**dtype.precision - 1
     proved = (max(result[0], -limit), min(result[1], limit))
-    return Value(expr.cast(pl.Decimal(38, dtype.scale)), dtype, Store.NATIVE, proved, left.nullable or right.nullable)
+    return Value(
+        expr.cast(pl.Decimal(38, dtype.scale)), dtype, Store.NATIVE, proved, left.nullable or right.nullable
+    )
 
 
 def negate(value: Value, dtype: pa.DataType, scope: Scope) -> Value:
@@ -260,6 +269,11 @@ def negate(value: Value, dtype: pa.DataType, scope: Scope) -> Value:
     zero_type = value.dtype if types.is_integer(value.dtype) else types.decimal(1, 0)
     zero_value = 0 if types.is_integer(value.dtype) else Decimal(0)
     zero = Value(
-        literal_expr(zero_value, zero_type), zero_type, bounds=(0, 0), nullable=False, is_literal=True, literal=zero_value
+        literal_expr(zero_value, zero_type),
+        zero_type,
+        bounds=(0, 0),
+        nullable=False,
+        is_literal=True,
+        literal=zero_value,
     )
     return arithmetic("-", zero, value, dtype, scope)

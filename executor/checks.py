@@ -44,7 +44,10 @@ _MESSAGES: dict[Failure, tuple[str, str | None]] = {
     Failure.NEGATIVE_SQUARE_ROOT: ("cannot take the square root of a negative number", None),
     Failure.LOGARITHM_OF_ZERO: ("cannot take the logarithm of zero", None),
     Failure.LOGARITHM_OF_NEGATIVE: ("cannot take the logarithm of a negative number", None),
-    Failure.FACTORIAL_OUT_OF_RANGE: ("a factorial is out of range: its argument must lie between 0 and 33", None),
+    Failure.FACTORIAL_OUT_OF_RANGE: (
+        "a factorial is out of range: its argument must lie between 0 and 33",
+        None,
+    ),
     Failure.BAD_DATE_PART: ("unknown date part", "year, quarter, month, week, day, hour, minute, second, …"),
     Failure.BAD_ARGUMENT: ("a function was called with a value it does not accept", None),
 }
@@ -104,8 +107,12 @@ def execution_error(error: BaseException) -> SqlrayError:
         return ExecutionError(f"a file could not be read or written: {_first_line(text)}")
     if "regex" in text.lower():
         return ExecutionError(f"a regular expression is not valid: {_first_line(text)}")
-    if isinstance(error, pl.exceptions.ComputeError) and ("parquet" in text.lower() or "file" in text.lower()):
-        return ExecutionError(f"a file could not be read: {_first_line(text)}", hint="it may be cut off or corrupt")
+    if isinstance(error, pl.exceptions.ComputeError) and (
+        "parquet" in text.lower() or "file" in text.lower()
+    ):
+        return ExecutionError(
+            f"a file could not be read: {_first_line(text)}", hint="it may be cut off or corrupt"
+        )
     return ExecutionError(f"the query failed while it ran: {_first_line(text)}")
 
 
@@ -125,7 +132,8 @@ def _conversion_error(found: re.Match[str]) -> ExecutionError:
             f"could not convert string '{text}' to {target}", hint="TRY_CAST gives NULL instead of an error"
         )
     return ExecutionError(
-        f"overflow: the value {value} is out of range for {target}", hint="cast to a wider type, or use TRY_CAST"
+        f"overflow: the value {value} is out of range for {target}",
+        hint="cast to a wider type, or use TRY_CAST",
     )
 
 

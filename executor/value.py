@@ -31,7 +31,7 @@ Bounds = tuple[int, int]
 HAS_REINTERPRET = tuple(int(x) for x in pl.__version__.split(".")[:2]) >= (2, 0)
 
 
-class NotOnDevice(Exception):  # noqa: N818 - a signal between compiler and runner, not an error
+class NotOnDevice(Exception):
     """The fragment needs an operation that the GPU has no exact form of; it runs on the CPU instead."""
 
 
@@ -145,7 +145,11 @@ def literal_expr(value: Any, dtype: pa.DataType, store: Store = Store.NATIVE) ->
         return pl.lit(None, dtype=polars_dtype(dtype))
     if isinstance(value, pa.MonthDayNano):
         months, days, nanos = value
-        parts = (("months", months, pl.Int32()), ("days", days, pl.Int32()), ("micros", nanos // 1000, pl.Int64()))
+        parts = (
+            ("months", months, pl.Int32()),
+            ("days", days, pl.Int32()),
+            ("micros", nanos // 1000, pl.Int64()),
+        )
         return pl.struct(*(pl.lit(v, dtype=t).alias(n) for n, v, t in parts))
     if types.is_decimal(dtype):
         return pl.lit(Decimal(value), dtype=polars_dtype(dtype))
@@ -183,7 +187,9 @@ def native(value: Value, device: Device) -> Value:
 def _to_scaled(expr: pl.Expr, store: Store, dtype: pa.DataType, device: Device) -> pl.Expr:
     if device == "gpu":
         # cuDF has no to_physical: the product is a whole number, so that no cast rounds it.
-        whole = expr.cast(pl.Decimal(38, dtype.scale)) * pl.lit(Decimal(10**dtype.scale), dtype=pl.Decimal(38, 0))
+        whole = expr.cast(pl.Decimal(38, dtype.scale)) * pl.lit(
+            Decimal(10**dtype.scale), dtype=pl.Decimal(38, 0)
+        )
         return whole.cast(pl.Int64) if dtype.scale else expr.cast(pl.Int64)
     physical = expr.to_physical()
     return physical.cast(pl.Int64) if store is Store.INT64 else physical

@@ -1,0 +1,350 @@
+"""Functions of dates, times and intervals."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from executor.calendar import (
+    MICROS_PER_DAY,
+    add_months,
+    days_from_civil,
+    days_in_month,
+    month_start,
+    timestamp,
+)
+from executor.checks import Failure, checked
+from executor.date_parts import date_difference, date_part, date_truncate, whole_parts
+from executor.function_forms import Function, by_row, plain
+from executor.intervals import interval, parts
+from executor.value import NotOnDevice, Scope, Value, literal_expr
+from planner import types
+from planner.errors import ExecutionError
+
+# ------------------------------------------------------------------------------------------------------ parts
+
+
+def _part(name: str) -> Function:
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        return Value(date_part(name, args[0].expr, args[0].dtype), dtype, nullable=args[0].nullable)
+
+    return compute
+
+
+def _named(pattern: str) -> Function:
+    return plain(lambda x: x.dt.strftime(pattern))
+
+
+def _epoch_ms(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    value = args[0]
+    if types.is_integer(value.dtype):
+        return Value((value.expr * 1000).cast(pl.Datetime("us")), dtype)
+    return Value(value.expr.cast(pl.Int64) // 1000, dtype)
+
+
+def _constant(value: Value, name: str) -> str:
+    if value.literal is None:
+        raise ExecutionError(f"{name} needs a date part that is not NULL")
+    return str(value.literal).lower()
+
+
+def _date_trunc(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    part = _constant(args[0], "date_trunc")
+    moment = args[1].expr
+    zoned = args[1].dtype == types.TIMESTAMPTZ
+    local = moment.dt.replace_time_zone(None) if zoned else moment
+    truncated = date_truncate(part, local)
+    return Value(
+        truncated.dt.replace_time_zone("UTC") if zoned else truncated, dtype, nullable=args[1].nullable
+    )
+
+
+def _between(function: Callable[[str, pl.Expr, pl.Expr], pl.Expr]) -> Function:
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        part = _constant(args[0], "date_diff")
+        moments = []
+        for value in args[1:]:
+            local = value.expr.dt.replace_time_zone(None) if value.dtype == types.TIMESTAMPTZ else value.expr
+            moments.append(local.cast(pl.Datetime("us")))
+        return Value(function(part, *moments), dtype)
+
+    return compute
+
+
+# ----------------------------------------------------------------------------------------------------- making
+
+
+def _last_day(date: pl.Expr) -> pl.Expr:
+    year, month = date.dt.year().cast(pl.Int64), date.dt.month().cast(pl.Int64)
+    return (month_start(date) + days_in_month(year, month) - 1).cast(pl.Int32).cast(pl.Date)
+
+
+def _make_date(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    year, month, day = (a.expr for a in args)
+    inside = (month >= 1) & (month <= 12) & (day >= 1) & (day <= days_in_month(year, month))
+    days = days_from_civil(year, month, day).cast(pl.Int32, strict=False).cast(pl.Date)
+    return Value(checked(days, inside.not_(), Failure.DATE_OUT_OF_RANGE, scope), dtype)
+
+
+def _clock(hour: pl.Expr, minute: pl.Expr, second: pl.Expr) -> pl.Expr:
+    """Microseconds of the day."""
+    whole = (hour.cast(pl.Int64) * 60 + minute.cast(pl.Int64)) * 60_000_000
+    return whole + (second.cast(pl.Float64) * 1e6).round(0).cast(pl.Int64)
+
+
+def _clock_inside(hour: pl.Expr, minute: pl.Expr, second: pl.Expr) -> pl.Expr:
+    return (hour >= 0) & (hour < 24) & (minute >= 0) & (minute < 60) & (second >= 0) & (second < 60)
+
+
+def _make_time(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    exprs = [a.expr for a in args]
+    made = (_clock(*exprs) * 1000).cast(pl.Time)
+    return Value(checked(made, _clock_inside(*exprs).not_(), Failure.DATE_OUT_OF_RANGE, scope), dtype)
+
+
+def _make_timestamp(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    exprs = [a.expr for a in args]
+    if len(exprs) == 1:
+        return Value(exprs[0].cast(pl.Datetime("us")), dtype)
+    year, month, day, *time = exprs
+    inside = (
+        (month >= 1) & (month <= 12) & (day >= 1) & (day <= days_in_month(year, month)) & _clock_inside(*time)
+    )
+    made = timestamp(days_from_civil(year, month, day), _clock(*time))
+    return Value(checked(made, inside.not_(), Failure.DATE_OUT_OF_RANGE, scope), dtype)
+
+
+def _format(pattern: str) -> str:
+    """DuckDB's format letters for fractions of a second, in chrono's."""
+    return pattern.replace("%f", "%6f").replace("%g", "%3f").replace("%n", "%9f")
+
+
+def _strftime(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    if args[1].literal is None:
+        return Value(literal_expr(None, types.VARCHAR), dtype)
+    return Value(args[0].expr.dt.strftime(_format(args[1].literal)), dtype)
+
+
+_TIME_LETTERS = ("%H", "%I", "%M", "%S", "%T", "%X", "%c", "%s", "%R")
+
+
+def _strptime(safe: bool) -> Function:
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        text, pattern = args[0].expr, args[1].literal
+        if pattern is None:
+            return Value(literal_expr(None, dtype), dtype)
+        if scope.guard is not None and not safe:
+            text = pl.when(scope.guard).then(text)
+        form = _format(pattern)
+        if any(letter in form for letter in _TIME_LETTERS):
+            return Value(text.str.to_datetime(form, strict=not safe, time_unit="us"), dtype)
+        return Value(text.str.to_date(form, strict=not safe).cast(pl.Datetime("us")), dtype)
+
+    return compute
+
+
+def _timezone(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    zone, moment = args[0].literal, args[1].expr
+    if dtype == types.TIMESTAMPTZ:
+        return Value(moment.dt.replace_time_zone(zone).dt.convert_time_zone("UTC"), dtype)
+    return Value(moment.dt.convert_time_zone(zone).dt.replace_time_zone(None), dtype)
+
+
+def _now(form: Callable[[dt.datetime], Any]) -> Function:
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        moment = scope.now or dt.datetime.now(dt.UTC)
+        return Value(
+            literal_expr(form(moment), dtype), dtype, nullable=False, is_literal=True, literal=form(moment)
+        )
+
+    return compute
+
+
+# ------------------------------------------------------------------------------------------------- arithmetic
+
+
+def _add_interval(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    """date or timestamp + interval: months first, then days, then time."""
+    moment, added = args
+    zoned = moment.dtype == types.TIMESTAMPTZ
+    local = moment.expr.dt.replace_time_zone(None) if zoned else moment.expr
+    if added.is_literal and added.literal is not None:
+        months, days, nanos = added.literal
+        shifted = _shift(local, moment.dtype, pl.lit(months, dtype=pl.Int64) if months else None,
+                         pl.lit(days * MICROS_PER_DAY + nanos // 1000, dtype=pl.Int64))  # fmt: skip
+    else:
+        m, d, u = parts(added.expr)
+        shifted = _shift(local, moment.dtype, m, d.cast(pl.Int64) * MICROS_PER_DAY + u)
+    return Value(shifted.dt.replace_time_zone("UTC") if zoned else shifted, dtype)
+
+
+def _shift(local: pl.Expr, dtype: pa.DataType, months: pl.Expr | None, micros: pl.Expr) -> pl.Expr:
+    moment = local.cast(pl.Datetime("us"))
+    if months is None:
+        return (moment.cast(pl.Int64) + micros).cast(pl.Datetime("us"))
+    days = add_months(moment, months)
+    if dtype == types.DATE:
+        return timestamp(days, micros)
+    of_day = moment.cast(pl.Int64) % MICROS_PER_DAY
+    return timestamp(days, of_day + micros)
+
+
+def _timestamp_diff(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    a, b = (x.expr.cast(pl.Int64) for x in args)
+    difference = a - b
+    days = difference.abs() // MICROS_PER_DAY
+    days = pl.when(difference < 0).then(-days).otherwise(days)
+    return Value(interval(0, days, difference - days * MICROS_PER_DAY, difference), dtype)
+
+
+def _time_add(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    _, _, micros = parts(args[1].expr)
+    moved = (args[0].expr.cast(pl.Int64) // 1000 + micros) % MICROS_PER_DAY
+    return Value((moved * 1000).cast(pl.Time), dtype)
+
+
+def _interval_add(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    sums = [a + b for a, b in zip(parts(args[0].expr), parts(args[1].expr), strict=True)]
+    known = pl.when(args[0].expr.is_not_null() & args[1].expr.is_not_null()).then(True)
+    return Value(interval(*sums, like=known), dtype)
+
+
+def _interval_negate(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    months, days, micros = (-p for p in parts(args[0].expr))
+    return Value(interval(months, days, micros, args[0].expr), dtype)
+
+
+def _interval_scale(divide: bool) -> Function:
+    """Fractions of a month become days (30 to a month), fractions of a day time."""
+
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        factor = args[1].expr.cast(pl.Float64)
+        months, days, micros = (
+            (p.cast(pl.Float64) / factor) if divide else (p.cast(pl.Float64) * factor)
+            for p in parts(args[0].expr)
+        )
+
+        def toward_zero(x: pl.Expr) -> pl.Expr:
+            return pl.when(x < 0).then(x.ceil()).otherwise(x.floor())
+
+        whole_months = toward_zero(months)
+        all_days = days + (months - whole_months) * 30
+        whole_days = toward_zero(all_days)
+        all_micros = (micros + (all_days - whole_days) * float(MICROS_PER_DAY)).round(0)
+        known = pl.when(args[0].expr.is_not_null() & factor.is_not_null()).then(True)
+        if divide:
+            known = pl.when(known & (factor != 0)).then(True)
+        safe = [pl.when(known).then(x) for x in (whole_months, whole_days, all_micros)]
+        return Value(interval(*safe, like=known), dtype)
+
+    return compute
+
+
+def _to_interval(months: int = 0, days: int = 0, micros: int = 0) -> Function:
+    """n units as an interval."""
+
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        n = args[0].expr
+        scaled = (
+            (n.cast(pl.Float64) * micros).round(0).cast(pl.Int64)
+            if types.is_float(args[0].dtype)
+            else n * micros
+        )
+        return Value(
+            interval(n * months if months else 0, n * days if days else 0, scaled if micros else 0, n), dtype
+        )
+
+    return compute
+
+
+def _age(later: dt.datetime, earlier: dt.datetime) -> dict[str, int]:
+    """Whole months, then days of the earlier month, then time, all with one sign."""
+    sign = 1
+    if later < earlier:
+        later, earlier, sign = earlier, later, -1
+    months = (later.year - earlier.year) * 12 + later.month - earlier.month
+    time = (later - dt.datetime(later.year, later.month, later.day)) - (
+        earlier - dt.datetime(earlier.year, earlier.month, earlier.day)
+    )
+    days = later.day - earlier.day
+    micros = time // dt.timedelta(microseconds=1)
+    if micros < 0:
+        micros += MICROS_PER_DAY
+        days -= 1
+    if days < 0:
+        first = earlier if sign > 0 else later
+        following = dt.date(first.year + first.month // 12, first.month % 12 + 1, 1)
+        days += (following - dt.date(first.year, first.month, 1)).days
+        months -= 1
+    return {"months": sign * months, "days": sign * days, "micros": sign * micros}
+
+
+def _date_add_time(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    if scope.device == "gpu":
+        raise NotOnDevice("there is no TIME on the GPU")
+    day, time = (a.expr for a in args)
+    return Value(
+        (day.cast(pl.Datetime("us")).cast(pl.Int64) + time.cast(pl.Int64) // 1000).cast(pl.Datetime("us")),
+        dtype,
+    )
+
+
+_JULIAN_EPOCH = 2_440_588.0
+
+DATES: dict[str, Function] = {
+    **{
+        name: _part(name)
+        for name in (
+            "year", "quarter", "month", "day", "decade", "century", "millennium", "week", "dayofweek", "isodow",
+            "dayofyear", "isoyear", "yearweek", "hour", "minute", "second", "millisecond", "microsecond", "epoch",
+        )
+    },
+    "epoch_ms": _epoch_ms,
+    "epoch_us": plain(lambda x: x.cast(pl.Int64)),
+    "epoch_ns": plain(lambda x: x.cast(pl.Int64) * 1000),
+    "julian": plain(lambda x: x.cast(pl.Int64) / float(MICROS_PER_DAY) + _JULIAN_EPOCH),
+    "date_trunc": _date_trunc,
+    "date_diff": _between(date_difference),
+    "date_sub": _between(whole_parts),
+    "last_day": plain(_last_day),
+    "monthname": _named("%B"),
+    "dayname": _named("%A"),
+    "make_date": _make_date,
+    "make_time": _make_time,
+    "make_timestamp": _make_timestamp,
+    "strftime": _strftime,
+    "strptime": _strptime(False),
+    "try_strptime": _strptime(True),
+    "to_timestamp": plain(lambda x: (x * 1e6).round(0).cast(pl.Int64).cast(pl.Datetime("us", "UTC"))),
+    "age": by_row(_age),
+    "timezone": _timezone,
+    "now": _now(lambda moment: moment),
+    "localtimestamp": _now(lambda moment: moment.replace(tzinfo=None)),
+    "current_date": _now(lambda moment: moment.date()),
+    "localtime": _now(lambda moment: moment.time()),
+    "to_years": _to_interval(months=12),
+    "to_quarters": _to_interval(months=3),
+    "to_months": _to_interval(months=1),
+    "to_weeks": _to_interval(days=7),
+    "to_days": _to_interval(days=1),
+    "to_hours": _to_interval(micros=3_600_000_000),
+    "to_minutes": _to_interval(micros=60_000_000),
+    "to_seconds": _to_interval(micros=1_000_000),
+    "to_milliseconds": _to_interval(micros=1_000),
+    "to_microseconds": _to_interval(micros=1),
+    "date_add_days": plain(lambda day, n: (day.cast(pl.Int32) + n.cast(pl.Int32)).cast(pl.Date)),
+    "date_add_interval": _add_interval,
+    "date_add_time": _date_add_time,
+    "date_sub_date": plain(lambda a, b: a.cast(pl.Int32).cast(pl.Int64) - b.cast(pl.Int32).cast(pl.Int64)),
+    "timestamp_add_interval": _add_interval,
+    "timestamp_diff": _timestamp_diff,
+    "time_add_interval": _time_add,
+    "interval_add": _interval_add,
+    "interval_negate": _interval_negate,
+    "interval_multiply": _interval_scale(divide=False),
+    "interval_divide": _interval_scale(divide=True),
+}  # fmt: skip

@@ -1,0 +1,345 @@
+"""Functions of strings."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import uuid
+from collections.abc import Callable, Sequence
+
+import polars as pl
+import pyarrow as pa
+
+from executor.casts import to_text
+from executor.function_forms import Function, by_row, plain
+from executor.patterns import glob_regex, like, regex_options, rust_replacement
+from executor.value import NotOnDevice, Scope, Value, literal_expr
+from planner import types
+from planner.errors import ExecutionError
+
+
+def _text(value: Value, scope: Scope) -> pl.Expr:
+    return value.expr if value.dtype == types.VARCHAR else to_text(value, scope)
+
+
+def _concat_operator(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    if dtype == types.BLOB:
+        return by_row(lambda a, b: a + b)(args, dtype, scope)
+    return Value(pl.concat_str([_text(a, scope) for a in args]), dtype)
+
+
+def _concat(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    return Value(pl.concat_str([_text(a, scope).fill_null("") for a in args]), dtype, nullable=False)
+
+
+def _concat_ws(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    separator, *rest = (_text(a, scope) for a in args)
+    # Each value with the separator before it; the first one's is cut off again.
+    pieces = [pl.concat_str([separator, piece]).fill_null("") for piece in rest]
+    joined = pl.concat_str(pieces)
+    cut = joined.str.slice(separator.str.len_chars().cast(pl.Int64))
+    return Value(pl.when(separator.is_not_null()).then(cut), dtype)
+
+
+def _substring(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    text, start = args[0].expr, args[1]
+    length = args[2] if len(args) > 2 else None
+    simple_start = start.is_literal and start.literal is not None and start.literal > 0
+    simple_length = length is None or (
+        length.is_literal and length.literal is not None and length.literal >= 0
+    )
+    if simple_start and simple_length:
+        return Value(text.str.slice(start.literal - 1, None if length is None else length.literal), dtype)
+    size = text.str.len_chars().cast(pl.Int64)
+    at = start.expr.cast(pl.Int64)
+    wanted = pl.lit(2**62, dtype=pl.Int64) if length is None else length.expr.cast(pl.Int64)
+    zero = pl.lit(0, dtype=pl.Int64)
+    first = (
+        pl.when(at > 0)
+        .then(pl.min_horizontal(at - 1, size))
+        .when(at < 0)
+        .then(pl.max_horizontal(size + at, zero))
+    )
+    first = first.otherwise(zero)
+    count = pl.when(at == 0).then(pl.max_horizontal(wanted - 1, zero)).otherwise(wanted)
+    # A negative length reaches backwards from the start.
+    begin = pl.when(count < 0).then(pl.max_horizontal(first + count, zero)).otherwise(first)
+    taken = pl.when(count < 0).then(first - begin).otherwise(count)
+    result = text.str.slice(begin, taken.clip(0, 2**62).cast(pl.UInt64))
+    known = at.is_not_null() & wanted.is_not_null()
+    return Value(pl.when(known).then(result), dtype)
+
+
+def _replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    text, what, by = args
+    if what.is_literal and what.literal == "":
+        return Value(text.expr, dtype)
+    if what.is_literal and what.literal is not None and by.is_literal and by.literal is not None:
+        return Value(text.expr.str.replace_all(what.literal, by.literal, literal=True), dtype)
+    return by_row(lambda s, a, b: s.replace(a, b) if a else s)(args, dtype, scope)
+
+
+def _strpos(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    text, part = args[0].expr, args[1].expr
+    if scope.device == "gpu":
+        raise NotOnDevice("strpos counts bytes there")
+    found = text.str.find(part, literal=True)  # in bytes
+    before = (
+        text.cast(pl.Binary).bin.slice(0, found.cast(pl.Int64)).cast(pl.String).str.len_chars().cast(pl.Int64)
+    )
+    position = pl.when(found.is_not_null()).then(before + 1).otherwise(pl.lit(0, dtype=pl.Int64))
+    return Value(pl.when(text.is_not_null() & part.is_not_null()).then(position), dtype)
+
+
+def _pad(left: bool) -> Function:
+    def pad(text: str, length: int, fill: str) -> str:
+        missing = length - len(text)
+        if missing <= 0:
+            return text[: max(length, 0)]
+        if not fill:
+            raise ExecutionError(f"cannot pad '{text}' with an empty string")
+        filling = (fill * (missing // len(fill) + 1))[:missing]
+        return filling + text if left else text + filling
+
+    general = by_row(pad)
+
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        text, length, fill = args
+        simple = (
+            length.is_literal and fill.is_literal and fill.literal is not None and length.literal is not None
+        )
+        if simple and len(fill.literal) == 1 and length.literal >= 0:
+            cut = text.expr.str.slice(0, length.literal)
+            padded = cut.str.pad_start if left else cut.str.pad_end
+            return Value(padded(length.literal, fill.literal), dtype)
+        return general(args, dtype, scope)
+
+    return compute
+
+
+def _split_part(text: str, separator: str, index: int) -> str:
+    parts = text.split(separator) if separator else list(text)
+    at = index - 1 if index > 0 else len(parts) + index if index < 0 else 0
+    return parts[at] if 0 <= at < len(parts) else ""
+
+
+def _pattern(value: Value, options: Value | None) -> tuple[pl.Expr, bool]:
+    """The regular expression with its options, and whether option g (every match) is among them."""
+    flags, every = regex_options(options.literal or "" if options is not None else "")
+    if value.is_literal and value.literal is not None:
+        return pl.lit(flags + value.literal, dtype=pl.String), every
+    return (pl.concat_str([pl.lit(flags), value.expr]) if flags else value.expr), every
+
+
+def _regexp_matches(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    pattern, _ = _pattern(args[1], args[2] if len(args) > 2 else None)
+    return Value(args[0].expr.str.contains(pattern), dtype)
+
+
+def _regexp_full_match(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    flags, _ = regex_options(args[2].literal or "" if len(args) > 2 else "")
+    value = args[1]
+    if value.is_literal and value.literal is not None:
+        whole = pl.lit(f"{flags}^(?:{value.literal})$", dtype=pl.String)
+    else:
+        whole = pl.concat_str([pl.lit(f"{flags}^(?:"), value.expr, pl.lit(")$")])
+    return Value(args[0].expr.str.contains(whole), dtype)
+
+
+def _regexp_replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    pattern, every = _pattern(args[1], args[3] if len(args) > 3 else None)
+    by = args[2]
+    if by.is_literal and by.literal is not None:
+        replacement = pl.lit(rust_replacement(by.literal), dtype=pl.String)
+    else:
+        replacement = by.expr.str.replace_all("$", "$$$$", literal=False).str.replace_all(
+            r"\\(\d)", "$${${1}}"
+        )
+    text = args[0].expr
+    replaced = text.str.replace_all(pattern, replacement) if every else text.str.replace(pattern, replacement)
+    return Value(replaced, dtype)
+
+
+def _regexp_extract(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    pattern, _ = _pattern(args[1], args[3] if len(args) > 3 else None)
+    group = int(args[2].literal) if len(args) > 2 and args[2].literal is not None else 0
+    text = args[0].expr
+    found = text.str.extract(pattern, group)
+    return Value(pl.when(text.is_not_null() & args[1].expr.is_not_null()).then(found.fill_null("")), dtype)
+
+
+def _like(ignore_case: bool) -> Function:
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        escape = args[2].literal if len(args) > 2 else None
+        return Value(like(args[0].expr, args[1], escape, ignore_case, scope), dtype)
+
+    return compute
+
+
+def _glob(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    pattern = args[1]
+    if pattern.is_literal:
+        if pattern.literal is None:
+            return Value(literal_expr(None, types.BOOLEAN), dtype)
+        return Value(args[0].expr.str.contains(glob_regex(pattern.literal)), dtype)
+    regex = pattern.expr.map_batches(
+        lambda s: pl.Series([None if p is None else glob_regex(p) for p in s.to_list()], dtype=pl.String),
+        return_dtype=pl.String(),
+        is_elementwise=True,
+    )
+    return Value(args[0].expr.str.contains(regex), dtype)
+
+
+def _code(of_empty: int) -> Function:
+    return by_row(lambda s: ord(s[0]) if s else of_empty)
+
+
+def _hash(name: str) -> Function:
+    def digest(data: str | bytes) -> str:
+        return hashlib.new(
+            name, data.encode() if isinstance(data, str) else data, usedforsecurity=False
+        ).hexdigest()
+
+    return by_row(digest)
+
+
+def _hex(value: str | bytes | int) -> str:
+    if isinstance(value, int):
+        return f"{value & (2**64 - 1):X}"
+    return (value.encode() if isinstance(value, str) else value).hex().upper()
+
+
+def _unhex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text if len(text) % 2 == 0 else "0" + text)
+    except ValueError:
+        raise ExecutionError(f"'{text}' is not hexadecimal") from None
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise ExecutionError(f"'{text}' is not base 64") from None
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise ExecutionError("a BLOB is not UTF-8 text") from None
+
+
+def _chr(code: int) -> str:
+    try:
+        return chr(code)
+    except (ValueError, OverflowError):
+        raise ExecutionError(f"{code} is not the code of a character") from None
+
+
+def _translate(text: str, source: str, target: str) -> str:
+    table: dict[int, str | None] = {}
+    for i, character in enumerate(source):
+        table.setdefault(ord(character), target[i] if i < len(target) else None)
+    return text.translate(table)
+
+
+def _levenshtein(a: str, b: str) -> int:
+    before = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        row = [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (x != y)))
+        before = row
+    return before[-1]
+
+
+def _uuid(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    if scope.device == "gpu":
+        raise NotOnDevice("UUIDs are made on the CPU")
+
+    def draw(series: pl.Series) -> pl.Series:
+        return pl.Series([str(uuid.uuid4()) for _ in range(len(series))], dtype=pl.String)
+
+    return Value(pl.int_range(pl.len()).map_batches(draw, return_dtype=pl.String()), dtype, nullable=False)
+
+
+def _strip(side: str) -> Function:
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        method: Callable[..., pl.Expr] = getattr(args[0].expr.str, side)
+        if len(args) == 1:
+            return Value(method(" "), dtype)
+        characters = args[1]
+        if characters.is_literal and characters.literal is not None:
+            return Value(args[0].expr if characters.literal == "" else method(characters.literal), dtype)
+        return Value(pl.when(characters.expr.is_not_null()).then(method(characters.expr)), dtype)
+
+    return compute
+
+
+def _edge(name: str) -> Function:
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        count = args[1].expr.cast(pl.Int64)
+        method: Callable[..., pl.Expr] = getattr(args[0].expr.str, name)
+        return Value(pl.when(count.is_not_null()).then(method(count.fill_null(0))), dtype)
+
+    return compute
+
+
+def _repeat(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    text, count = args[0].expr, args[1].expr
+    known = text.is_not_null() & count.is_not_null()
+    repeated = text.fill_null("").repeat_by(count.fill_null(0).clip(0, 2**31).cast(pl.UInt32)).list.join("")
+    return Value(pl.when(known).then(repeated), dtype)
+
+
+STRINGS: dict[str, Function] = {
+    "length": plain(lambda s: s.str.len_chars().cast(pl.Int64)),
+    "strlen": plain(lambda s: s.str.len_bytes().cast(pl.Int64)),
+    "octet_length": plain(lambda s: s.bin.size().cast(pl.Int64)),
+    "bit_length": plain(lambda s: s.str.len_bytes().cast(pl.Int64) * 8),
+    "lower": plain(lambda s: s.str.to_lowercase()),
+    "upper": plain(lambda s: s.str.to_uppercase()),
+    "trim": _strip("strip_chars"),
+    "ltrim": _strip("strip_chars_start"),
+    "rtrim": _strip("strip_chars_end"),
+    "substring": _substring,
+    "left": _edge("head"),
+    "right": _edge("tail"),
+    "replace": _replace,
+    "||": _concat_operator,
+    "concat": _concat,
+    "concat_ws": _concat_ws,
+    "strpos": _strpos,
+    "starts_with": plain(lambda s, part: s.str.starts_with(part)),
+    "ends_with": plain(lambda s, part: s.str.ends_with(part)),
+    "contains": plain(lambda s, part: s.str.contains(part, literal=True)),
+    "lpad": _pad(True),
+    "rpad": _pad(False),
+    "repeat": _repeat,
+    "reverse": plain(lambda s: s.str.reverse()),
+    "split_part": by_row(_split_part),
+    "regexp_matches": _regexp_matches,
+    "regexp_full_match": _regexp_full_match,
+    "regexp_replace": _regexp_replace,
+    "regexp_extract": _regexp_extract,
+    "like": _like(False),
+    "ilike": _like(True),
+    "glob": _glob,
+    "ascii": _code(0),
+    "unicode": _code(-1),
+    "chr": by_row(_chr),
+    "md5": _hash("md5"),
+    "sha1": _hash("sha1"),
+    "sha256": _hash("sha256"),
+    "translate": by_row(_translate),
+    "hex": by_row(_hex),
+    "bin": by_row(lambda n: f"{n & (2**64 - 1):b}"),
+    "unhex": by_row(_unhex),
+    "to_base64": by_row(lambda data: base64.b64encode(data).decode()),
+    "from_base64": by_row(_from_base64),
+    "encode": plain(lambda s: s.cast(pl.Binary)),
+    "decode": by_row(_decode),
+    "levenshtein": by_row(_levenshtein),
+    "gen_random_uuid": _uuid,
+}

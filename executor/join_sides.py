@@ -1,0 +1,141 @@
+"""What all joins are made of: the two sides, the join on equalities, and the inner join with any condition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import polars as pl
+
+from executor.dtypes import polars_dtype
+from executor.expressions import conjunction
+from executor.frame import ROW, Context, Frame
+from executor.join_keys import Keys, join_keys
+from executor.value import Store, Value, integer_dtype
+from planner.expr import ColumnId, Expr, columns_of
+from planner.physical import Bounds, KeyPair
+
+BuildSide = Literal["force_left", "force_right"]
+How = Literal["inner", "left", "right", "full", "semi", "anti"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The two inputs of a join and what pairs of their rows must satisfy, split by what it reads."""
+
+    left: Frame
+    right: Frame
+    pairs: tuple[KeyPair, ...]
+    left_only: tuple[Expr, ...]
+    right_only: tuple[Expr, ...]
+    both: tuple[Expr, ...]
+    bounds: Bounds
+    build: str
+
+    @property
+    def columns(self) -> dict[ColumnId, Value]:
+        return {**self.left.columns, **self.right.columns}
+
+
+def split_sides(
+    inputs: tuple[Frame, Frame],
+    pairs: Sequence[KeyPair],
+    conditions: Sequence[Expr],
+    bounds: Bounds,
+    build: str,
+    context: Context,
+) -> Sides:
+    """The sides of a join, its conditions sorted by what they read."""
+    left, right = (_renamed_row(side, context) for side in inputs)
+    left_only, right_only, both = [], [], []
+    for condition in conditions:
+        read = columns_of(condition)
+        if read <= left.columns.keys():
+            left_only.append(condition)
+        elif read <= right.columns.keys():
+            right_only.append(condition)
+        else:
+            both.append(condition)
+    return Sides(left, right, tuple(pairs), tuple(left_only), tuple(right_only), tuple(both), bounds, build)
+
+
+def _renamed_row(frame: Frame, context: Context) -> Frame:
+    """A frame without columns still has one that counts its rows; here under a name that the other side has not."""
+    return frame if frame.columns else replace(frame, lazy=frame.lazy.rename({ROW: context.fresh("row")}))
+
+
+def filtered(frame: Frame, conditions: Sequence[Expr], bounds: Bounds, context: Context) -> Frame:
+    test = conjunction(conditions, context.scope(frame.columns, bounds))
+    return frame if test is None else Frame(frame.lazy.filter(test), frame.columns, frame.max_rows)
+
+
+def filter_right(sides: Sides, context: Context) -> Sides:
+    """Conditions on the right side alone as a filter of it: for kinds that drop right rows without a match."""
+    return replace(sides, right=filtered(sides.right, sides.right_only, sides.bounds, context), right_only=())
+
+
+def equi_join(
+    left: pl.LazyFrame, right: pl.LazyFrame, keys: Keys, how: How, build: str, context: Context
+) -> pl.LazyFrame:
+    """Polars' join on keys; without any, every pair matches."""
+    side: BuildSide = "force_left" if build == "left" else "force_right"
+    if not keys.left:
+        if how == "inner":
+            return left.join(right, how="cross")
+        keys = Keys((pl.lit(0, dtype=pl.Int8),), (pl.lit(0, dtype=pl.Int8),))
+    left_on, right_on = list(keys.left), list(keys.right)
+    extra_left, extra_right = [], []
+    for i, (a, b) in enumerate(zip(left_on, right_on, strict=True)):
+        if not a.meta.root_names():  # a constant is no key until it is a column
+            left_on[i] = a.alias(context.fresh("key"))
+            extra_left.append(left_on[i])
+            left_on[i] = pl.col(left_on[i].meta.output_name())
+        if not b.meta.root_names():
+            right_on[i] = b.alias(context.fresh("key"))
+            extra_right.append(right_on[i])
+            right_on[i] = pl.col(right_on[i].meta.output_name())
+    left = left.with_columns(extra_left) if extra_left else left
+    right = right.with_columns(extra_right) if extra_right else right
+    return left.join(
+        right,
+        left_on=left_on,
+        right_on=right_on,
+        how=how,
+        nulls_equal=keys.nulls_equal,
+        coalesce=None if how in ("semi", "anti") else False,
+        maintain_order="none",
+        build_side=side,
+    )
+
+
+def inner_join(sides: Sides, context: Context) -> Frame:
+    sides = filter_right(sides, context)
+    left = filtered(sides.left, sides.left_only, sides.bounds, context)
+    keys = join_keys(sides.pairs, ((), ()), left, sides.right, sides.bounds, context)
+    lazy = equi_join(left.lazy, sides.right.lazy, keys, "inner", sides.build, context)
+    rows = (
+        left.max_rows * sides.right.max_rows
+        if left.max_rows is not None and sides.right.max_rows is not None
+        else None
+    )
+    return filtered(Frame(lazy, sides.columns, rows), sides.both, sides.bounds, context)
+
+
+def numbered(frame: Frame, context: Context) -> tuple[Frame, str]:
+    """The frame with a row number, computed once for all who read it: the number must not change between readers."""
+    name = context.fresh("row_number")
+    return Frame(frame.lazy.with_row_index(name).cache(), frame.columns, frame.max_rows), name
+
+
+def held_dtype(value: Value) -> pl.DataType:
+    """The Polars type of a column that holds ``value``."""
+    return polars_dtype(value.dtype) if value.store is Store.NATIVE else integer_dtype(value.store)
+
+
+def matching_rows(sides: Sides, row: str, context: Context) -> pl.LazyFrame:
+    """The numbers of the left rows that match some right row."""
+    return inner_join(sides, context).lazy.select(row).unique()
+
+
+_EXTREMES = {"<>": ("min", "max"), "<": ("max",), "<=": ("max",), ">": ("min",), ">=": ("min",)}

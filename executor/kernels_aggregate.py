@@ -1,0 +1,422 @@
+"""Aggregation: groups, DISTINCT, and each aggregate function.
+
+NULLs are skipped and an aggregate of no values is NULL (a count 0). Sums never wrap: they run in 64 bits where the
+bounds of the argument and the number of rows prove it, else in 128.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from executor.arithmetic import to_float
+from executor.checks import strict_cast
+from executor.dtypes import polars_dtype
+from executor.expressions import translate
+from executor.frame import Context, Frame, stored
+from executor.kernels_sort import sort_expression
+from executor.value import (
+    INT64_MAX,
+    NotOnDevice,
+    Scope,
+    Store,
+    Value,
+    bounds_of,
+    integer_dtype,
+    literal_expr,
+    native,
+    with_store,
+)
+from planner import types
+from planner.errors import PlanError, UnsupportedError
+from planner.expr import AggregateCall, ColumnId, Literal, column_name
+from planner.physical import AggregateExec
+
+# No task reads more rows than this: it bounds what a 128-bit sum of 64-bit values can reach, with room to spare.
+_MANY_ROWS = 2**48
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What an aggregate is computed in: the scope of its arguments, and what is known of the group."""
+
+    scope: Scope
+    max_rows: int | None
+    may_be_empty: bool
+
+    @property
+    def device(self) -> str:
+        return self.scope.device
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An aggregate's arguments for the rows that its FILTER passes; the first is NULL for the others."""
+
+    call: AggregateCall
+    values: tuple[Value, ...]
+    test: pl.Expr | None
+    group: Group
+
+    @property
+    def value(self) -> Value:
+        return self.values[0]
+
+    @property
+    def expr(self) -> pl.Expr:
+        return self.values[0].expr
+
+    @property
+    def skips(self) -> bool:
+        """Whether there may be rows, or groups, without a value."""
+        return self.value.nullable or self.test is not None or self.group.may_be_empty
+
+
+def aggregate(plan: AggregateExec, frame: Frame, context: Context) -> Frame:
+    scope = context.scope(frame.columns, plan.bounds)
+    keys = {k.id: scope.columns[k.id] for k in plan.keys}
+    if not plan.aggregates:
+        lazy = frame.lazy.select(v.expr for v in keys.values()) if keys else frame.lazy.head(1)
+        return Frame(lazy.unique(maintain_order=False) if keys else lazy, keys, frame.max_rows)
+    group = Group(scope, frame.max_rows, may_be_empty=not keys)
+    exprs: list[pl.Expr] = []
+    columns: dict[ColumnId, Value] = dict(keys)
+    for item in plan.aggregates:
+        value = aggregate_value(item.call, group)
+        name = column_name(item.field)
+        exprs.append(value.expr.alias(name))
+        columns[item.field.id] = stored(value, name)
+    if not keys:
+        return Frame(frame.lazy.select(exprs), columns, 1)
+    names = [v.expr for v in keys.values()]
+    return Frame(frame.lazy.group_by(names).agg(exprs), columns, frame.max_rows)
+
+
+def aggregate_value(call: AggregateCall, group: Group) -> Value:
+    """One aggregate, as an expression over a group."""
+    if call.name == "count_star":
+        return _count_star(call, group)
+    function = _FUNCTIONS.get(call.name)
+    if function is None:
+        raise UnsupportedError(f"the aggregate {call.name} cannot be computed yet")
+    values = [translate(a, group.scope) for a in call.args]
+    test = translate(call.filter, group.scope).expr if call.filter is not None else None
+    if test is not None:
+        first = values[0]
+        values[0] = replace(first, expr=pl.when(test).then(first.expr), nullable=True, is_literal=False)
+    elif all(v.is_literal for v in values):
+        values[0] = _per_row(values[0], group)
+    return function(Argument(call, tuple(values), test, group))
+
+
+def _per_row(value: Value, group: Group) -> Value:
+    """A constant argument once a row: Polars would take it once a group."""
+    repeated = pl.repeat(value.expr, pl.len())
+    if value.literal is None:
+        repeated = pl.repeat(None, pl.len(), dtype=polars_dtype(value.dtype))
+    return replace(value, expr=repeated, is_literal=False)
+
+
+def _count_star(call: AggregateCall, group: Group) -> Value:
+    if call.filter is None:
+        expr = pl.len()
+    else:
+        expr = translate(call.filter, group.scope).expr.fill_null(False).cast(pl.Int64).sum()
+    bounds = (0, group.max_rows if group.max_rows is not None else INT64_MAX)
+    return Value(expr.cast(pl.Int64), types.BIGINT, bounds=bounds, nullable=False)
+
+
+def _count(argument: Argument) -> Value:
+    expr = argument.expr
+    counted = expr.drop_nulls().n_unique() if argument.call.distinct else expr.count()
+    if not argument.call.distinct and not argument.skips and argument.group.device == "cpu":
+        counted = pl.len()
+    bounds = (0, argument.group.max_rows if argument.group.max_rows is not None else INT64_MAX)
+    return Value(counted.cast(pl.Int64), types.BIGINT, bounds=bounds, nullable=False)
+
+
+def _distinct(argument: Argument) -> Argument:
+    """Each value once, without NULL."""
+    if not argument.call.distinct:
+        return argument
+    value = replace(argument.value, expr=argument.expr.drop_nulls().unique())
+    return replace(argument, values=(value, *argument.values[1:]))
+
+
+def _or_null(expr: pl.Expr, argument: Argument) -> pl.Expr:
+    """The aggregate, NULL for a group without a value."""
+    return pl.when(argument.expr.count() > 0).then(expr) if argument.skips else expr
+
+
+def _exact_sum(argument: Argument) -> Value:
+    """The sum of integers or decimals, held as a scaled integer where that cannot overflow."""
+    value = argument.value
+    scale = value.dtype.scale if types.is_decimal(value.dtype) else 0
+    dtype = types.decimal(types.MAX_PRECISION, scale)
+    low, high = bounds_of(value)
+    largest = max(abs(low), abs(high))
+    rows = argument.group.max_rows
+    device = argument.group.scope.device
+    if rows is not None and largest * rows <= INT64_MAX:
+        expr = _as_integer(value, Store.INT64, device).sum()
+        bounds = (min(low * rows, 0), max(high * rows, 0))
+        return Value(_or_null(expr, argument), dtype, Store.INT64, bounds, argument.skips)
+    if device == "cpu" and largest * _MANY_ROWS < 10**38:
+        expr = _as_integer(value, Store.INT128, device).sum()
+        bounds = (min(low * _MANY_ROWS, 0), max(high * _MANY_ROWS, 0))
+        return Value(_or_null(expr, argument), dtype, Store.INT128, bounds, argument.skips)
+    if device == "gpu" and largest * _MANY_ROWS >= 10**38:
+        raise NotOnDevice("a decimal sum that may overflow is not checked on the GPU")
+    held = value.expr.cast(pl.Decimal(38, 0)) if types.is_integer(value.dtype) else native(value, device).expr
+    return Value(
+        _or_null(held.cast(pl.Decimal(38, scale)).sum(), argument), dtype, Store.NATIVE, None, argument.skips
+    )
+
+
+def _as_integer(value: Value, store: Store, device: str) -> pl.Expr:
+    if types.is_decimal(value.dtype):
+        return with_store(value, store, device).expr  # type: ignore[arg-type]
+    return value.expr.cast(integer_dtype(store))
+
+
+def _sum(argument: Argument) -> Value:
+    argument = _distinct(argument)
+    dtype = argument.call.dtype
+    if types.is_float(dtype):
+        expr = to_float(argument.value, types.DOUBLE, argument.group.scope).sum()
+        return Value(_or_null(expr, argument), dtype, nullable=argument.skips)
+    total = _exact_sum(argument)
+    if types.is_decimal(dtype):
+        return replace(total, dtype=dtype)
+    # SUM(INTEGER) is BIGINT.
+    if total.store is Store.INT64:
+        return replace(total, dtype=dtype, store=Store.NATIVE)
+    if total.store is Store.INT128:
+        expr = strict_cast(total.expr, pl.Int64(), argument.group.scope)
+        return Value(expr, dtype, bounds=None, nullable=total.nullable)
+    raise NotOnDevice("a sum that may overflow is not checked on the GPU")
+
+
+def _avg(argument: Argument) -> Value:
+    argument = _distinct(argument)
+    value, dtype = argument.value, argument.call.dtype
+    if types.is_temporal(value.dtype):
+        micros = value.expr.cast(pl.Datetime("us")).cast(pl.Int64)
+        mean = (micros.cast(pl.Int128).sum() // argument.expr.count()).cast(pl.Int64)
+        return Value(_or_null(mean.cast(polars_dtype(dtype)), argument), dtype)
+    if types.is_float(value.dtype):
+        return Value(value.expr.cast(pl.Float64).mean(), dtype)
+    total = _exact_sum(replace(argument, values=(replace(value, nullable=False),), test=None))
+    scale = value.dtype.scale if types.is_decimal(value.dtype) else 0
+    count = (argument.expr.count() if argument.skips else pl.len()).cast(pl.Float64)
+    if total.store is Store.NATIVE:
+        mean = total.expr.cast(pl.Float64) / count
+    else:
+        mean = total.expr.cast(pl.Float64) / (count * float(10**scale) if scale else count)
+    return Value(_or_null(mean, argument), dtype, nullable=argument.skips)
+
+
+def _min(argument: Argument) -> Value:
+    value = argument.value
+    if value.dtype == types.INTERVAL:
+        raise UnsupportedError("min of an INTERVAL cannot be computed yet")
+    return replace(value, expr=value.expr.min(), nullable=argument.skips)
+
+
+def _max(argument: Argument) -> Value:
+    value = argument.value
+    if value.dtype == types.INTERVAL:
+        raise UnsupportedError("max of an INTERVAL cannot be computed yet")
+    expr = value.expr.max()
+    if types.is_float(value.dtype):  # NaN is the largest number; Polars leaves it out
+        nan = pl.lit(float("nan"), dtype=polars_dtype(value.dtype))
+        expr = pl.when(value.expr.is_nan().max()).then(nan).otherwise(expr)
+    return replace(value, expr=expr, nullable=argument.skips)
+
+
+def _bool_and(argument: Argument) -> Value:
+    return Value(argument.expr.min(), types.BOOLEAN, nullable=argument.skips)
+
+
+def _bool_or(argument: Argument) -> Value:
+    return Value(argument.expr.max(), types.BOOLEAN, nullable=argument.skips)
+
+
+def _moment(name: str, ddof: int) -> Callable[[Argument], Value]:
+    def compute(argument: Argument) -> Value:
+        expr = _distinct(argument).expr
+        result = expr.std(ddof=ddof) if name == "std" else expr.var(ddof=ddof)
+        return Value(result, argument.call.dtype)
+
+    return compute
+
+
+def _paired(argument: Argument) -> tuple[pl.Expr, pl.Expr]:
+    """Both arguments, each NULL where one of them is."""
+    y, x = argument.values[0].expr, argument.values[1].expr
+    both = y.is_not_null() & x.is_not_null()
+    return pl.when(both).then(y), pl.when(both).then(x)
+
+
+def _covariance(ddof: int) -> Callable[[Argument], Value]:
+    def compute(argument: Argument) -> Value:
+        y, x = _paired(argument)
+        total = ((y - y.mean()) * (x - x.mean())).sum()
+        count = y.count().cast(pl.Float64)
+        return Value(pl.when(count > ddof).then(total / (count - ddof)), types.DOUBLE)
+
+    return compute
+
+
+def _corr(argument: Argument) -> Value:
+    y, x = _paired(argument)
+    total = ((y - y.mean()) * (x - x.mean())).mean()
+    return Value(pl.when(y.count() > 0).then(total / (y.std(ddof=0) * x.std(ddof=0))), types.DOUBLE)
+
+
+def _bits(name: str) -> Callable[[Argument], Value]:
+    def compute(argument: Argument) -> Value:
+        expr = getattr(argument.expr.drop_nulls(), name)()
+        return Value(_or_null(expr, argument), argument.call.dtype)
+
+    return compute
+
+
+def _product(argument: Argument) -> Value:
+    expr = _distinct(argument).expr.drop_nulls().product()
+    return Value(_or_null(expr, argument), argument.call.dtype)
+
+
+def _sorted(expr: pl.Expr, argument: Argument) -> pl.Expr:
+    keys = argument.call.order_by
+    if not keys:
+        return expr
+    return expr.sort_by(
+        [sort_expression(k, argument.group.scope) for k in keys],
+        descending=[k.descending for k in keys],
+        nulls_last=[not k.nulls_first for k in keys],
+    )
+
+
+def _string_agg(argument: Argument) -> Value:
+    separator = argument.call.args[1]
+    assert isinstance(separator, Literal)
+    expr = _sorted(argument.expr, argument).drop_nulls()
+    if argument.call.distinct:
+        expr = expr.unique(maintain_order=True)
+    if separator.value is None:
+        return Value(literal_expr(None, types.VARCHAR), types.VARCHAR)
+    return Value(_or_null(expr.str.join(separator.value), argument), types.VARCHAR)
+
+
+def _any_value(argument: Argument) -> Value:
+    expr = _sorted(argument.expr, argument).drop_nulls().first()
+    return replace(argument.value, expr=expr, nullable=argument.skips)
+
+
+def _edge(name: str) -> Callable[[Argument], Value]:
+    def compute(argument: Argument) -> Value:
+        expr = _sorted(argument.expr, argument)
+        if argument.test is not None:
+            if argument.group.device == "gpu":
+                raise NotOnDevice("a filter inside first and last")
+            kept = translate(argument.call.args[0], argument.group.scope).expr
+            chosen = _sorted(argument.test.fill_null(False), argument)
+            expr = _sorted(kept, argument).filter(chosen)
+        return replace(argument.value, expr=getattr(expr, name)(), nullable=True)
+
+    return compute
+
+
+def _extreme(descending: bool) -> Callable[[Argument], Value]:
+    """arg_min and arg_max: rows where one of the two is NULL do not count."""
+
+    def compute(argument: Argument) -> Value:
+        value, by = argument.values[0], argument.values[1]
+        order = by.expr
+        both = value.expr.is_not_null() & order.is_not_null()
+        expr = (
+            value.expr.filter(both)
+            .sort_by(order.filter(both), descending=descending, maintain_order=True)
+            .first()
+        )
+        return replace(value, expr=expr, nullable=True)
+
+    return compute
+
+
+def _quantile_cont(argument: Argument) -> Value:
+    argument = _distinct(argument)
+    value, dtype, scope = argument.value, argument.call.dtype, argument.group.scope
+    fraction = _fraction(argument)
+    if types.is_temporal(value.dtype):
+        moment = value.expr.cast(pl.Datetime("us")).cast(pl.Int64)
+        # Interpolate the distance between the neighbours, so that the large numbers stay exact.
+        low, high = moment.quantile(fraction, "lower"), moment.quantile(fraction, "higher")
+        share = (moment.count() - 1).cast(pl.Float64) * fraction
+        between = ((high - low) * (share - share.floor())).cast(pl.Int64)
+        return Value((low.cast(pl.Int64) + between).cast(polars_dtype(dtype)), dtype)
+    result = to_float(value, types.DOUBLE, scope).quantile(fraction, "linear")
+    if types.is_decimal(dtype):
+        scaled = (result * float(10**dtype.scale)).round(0, mode="half_away_from_zero").cast(pl.Int128)
+        return Value(scaled, dtype, Store.INT128, bounds_of(value))
+    return Value(result.cast(polars_dtype(dtype)), dtype)
+
+
+def _quantile_disc(argument: Argument) -> Value:
+    argument = _distinct(argument)
+    expr, fraction = argument.expr.drop_nulls(), _fraction(argument)
+    count = expr.len().cast(pl.Float64)
+    position = ((count * fraction).ceil() - 1).clip(lower_bound=0.0).cast(pl.Int64)
+    picked = expr.sort().get(position, null_on_oob=True)
+    return replace(argument.value, expr=picked, nullable=True)
+
+
+def _fraction(argument: Argument) -> float:
+    fraction = argument.call.args[1]
+    if not isinstance(fraction, Literal):
+        raise PlanError("the fraction of a quantile must be a constant")
+    return float(fraction.value)
+
+
+def _mode(argument: Argument) -> Value:
+    expr = argument.expr.drop_nulls().mode(maintain_order=True).first()
+    return replace(argument.value, expr=expr, nullable=True)
+
+
+_FUNCTIONS: Mapping[str, Callable[[Argument], Value]] = {
+    "count": _count,
+    "sum": _sum,
+    "avg": _avg,
+    "min": _min,
+    "max": _max,
+    "bool_and": _bool_and,
+    "bool_or": _bool_or,
+    "stddev_samp": _moment("std", 1),
+    "stddev_pop": _moment("std", 0),
+    "var_samp": _moment("var", 1),
+    "var_pop": _moment("var", 0),
+    "covar_samp": _covariance(1),
+    "covar_pop": _covariance(0),
+    "corr": _corr,
+    "bit_and": _bits("bitwise_and"),
+    "bit_or": _bits("bitwise_or"),
+    "bit_xor": _bits("bitwise_xor"),
+    "product": _product,
+    "string_agg": _string_agg,
+    "any_value": _any_value,
+    "first": _edge("first"),
+    "last": _edge("last"),
+    "quantile_cont": _quantile_cont,
+    "quantile_disc": _quantile_disc,
+    "mode": _mode,
+    "arg_min": _extreme(False),
+    "arg_max": _extreme(True),
+}
+
+
+def implemented() -> Sequence[str]:
+    """The aggregates that kernels compute, for the test that none is missing."""
+    return ("count_star", *_FUNCTIONS)

@@ -1,0 +1,63 @@
+"""Order: sorting, top-N, limits, row numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from executor.expressions import translate
+from executor.frame import Context, Frame
+from executor.intervals import interval_length
+from executor.value import Scope, Value
+from planner import types
+from planner.expr import SortKey, column_name
+from planner.physical import LimitExec, RowNumberExec, SortExec
+
+
+def sort_by(lazy: pl.LazyFrame, keys: Sequence[SortKey], scope: Scope) -> pl.LazyFrame:
+    """The rows in order. NaN is larger than every number, NULL larger still unless the key says otherwise."""
+    return lazy.sort(
+        [sort_expression(k, scope) for k in keys],
+        descending=[k.descending for k in keys],
+        nulls_last=[not k.nulls_first for k in keys],
+    )
+
+
+def sort_expression(key: SortKey, scope: Scope) -> pl.Expr:
+    value = translate(key.expr, scope)
+    return interval_length(value.expr) if value.dtype == types.INTERVAL else value.expr
+
+
+def sort(plan: SortExec, frame: Frame, context: Context) -> Frame:
+    scope = context.scope(frame.columns)
+    lazy = sort_by(frame.lazy, plan.keys, scope) if plan.keys else frame.lazy
+    return _cut(Frame(lazy, frame.columns, frame.max_rows), plan.limit, plan.offset)
+
+
+def limit(plan: LimitExec, frame: Frame) -> Frame:
+    return _cut(frame, plan.limit, plan.offset)
+
+
+def _cut(frame: Frame, count: int | None, offset: int) -> Frame:
+    lazy = frame.lazy
+    if count is not None:
+        # The head right above the sort lets Polars keep only that many rows.
+        lazy = lazy.head(count + offset)
+    if offset:
+        lazy = lazy.slice(offset)
+    rows = (
+        frame.max_rows if count is None else count if frame.max_rows is None else min(count, frame.max_rows)
+    )
+    return Frame(lazy, frame.columns, rows)
+
+
+def row_number(plan: RowNumberExec, frame: Frame, context: Context) -> Frame:
+    scope = context.scope(frame.columns)
+    lazy = sort_by(frame.lazy, plan.order, scope) if plan.order else frame.lazy
+    name = column_name(plan.field)
+    number = pl.int_range(1, pl.len() + 1, dtype=pl.Int64)
+    if plan.partition:
+        number = number.over([frame.columns[c.id].expr for c in plan.partition])
+    columns = {**frame.columns, plan.field.id: Value(pl.col(name), plan.field.dtype, nullable=False)}
+    return Frame(lazy.with_columns(number.alias(name)), columns, frame.max_rows)

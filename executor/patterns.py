@@ -1,0 +1,163 @@
+"""LIKE, GLOB and regular expressions in the form that Polars' (Rust's) regular expressions take."""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+from executor.value import Scope, Value
+from planner.errors import ExecutionError
+
+_SPECIAL = set("\\.+*?()|[]{}^$#&-~ ")
+
+
+def quote(text: str) -> str:
+    """Text that a regular expression takes literally, in Rust's syntax and in cuDF's."""
+    return "".join("\\" + c if c in _SPECIAL and c not in "#&-~ " else c for c in text)
+
+
+def like_parts(pattern: str, escape: str | None) -> list[str]:
+    """The pattern cut into literal pieces and the wildcards ``%`` and ``_`` (as themselves, marked by a NUL)."""
+    parts: list[str] = []
+    literal: list[str] = []
+    at = 0
+    while at < len(pattern):
+        character = pattern[at]
+        if escape and character == escape:
+            at += 1
+            if at == len(pattern):
+                raise ExecutionError(f"the LIKE pattern '{pattern}' ends with its escape character")
+            literal.append(pattern[at])
+        elif character in "%_":
+            if literal:
+                parts.append("".join(literal))
+                literal = []
+            if not (character == "%" and parts and parts[-1] == "\0%"):
+                parts.append("\0" + character)
+        else:
+            literal.append(character)
+        at += 1
+    if literal:
+        parts.append("".join(literal))
+    return parts
+
+
+def like(text: pl.Expr, pattern: Value, escape: str | None, ignore_case: bool, scope: Scope) -> pl.Expr:
+    """``text LIKE pattern``; ILIKE compares both in small letters."""
+    if escape is not None and len(escape) > 1:
+        raise ExecutionError(f"the escape '{escape}' is longer than one character")
+    if ignore_case:
+        text = text.str.to_lowercase()
+    if not pattern.is_literal:
+        return text.str.contains(_regex_of(pattern.expr, escape, ignore_case))
+    if pattern.literal is None:
+        return pl.lit(None, dtype=pl.Boolean)
+    wanted = pattern.literal.lower() if ignore_case else pattern.literal
+    return _like_constant(text, like_parts(wanted, escape), scope)
+
+
+def _like_constant(text: pl.Expr, parts: list[str], scope: Scope) -> pl.Expr:
+    match parts:
+        case []:
+            return text == ""
+        case ["\0%"]:
+            return text.is_not_null() | pl.lit(None, dtype=pl.Boolean)
+        case [word] if word[0] != "\0":
+            return text == word
+        case [word, "\0%"] if word[0] != "\0":
+            return text.str.starts_with(word)
+        case ["\0%", word] if word[0] != "\0":
+            return text.str.ends_with(word)
+        case ["\0%", word, "\0%"] if word[0] != "\0":
+            return text.str.contains(word, literal=True)
+    anything, one = (r"[\s\S]*", r"[\s\S]") if scope.device == "gpu" else (".*", ".")
+    begin, end = parts[0] != "\0%", parts[-1] != "\0%"
+    inner = parts[0 if begin else 1 : len(parts) if end else -1]
+    body = "".join(anything if p == "\0%" else one if p == "\0_" else quote(p) for p in inner)
+    flags = "" if scope.device == "gpu" else "(?s)"
+    return text.str.contains(f"{flags}{'^' if begin else ''}{body}{'$' if end else ''}")
+
+
+def _like_regex(pattern: str, escape: str | None) -> str:
+    parts = like_parts(pattern, escape)
+    return "(?s)^" + "".join(".*" if p == "\0%" else "." if p == "\0_" else quote(p) for p in parts) + "$"
+
+
+def _regex_of(pattern: pl.Expr, escape: str | None, ignore_case: bool) -> pl.Expr:
+    """A column of LIKE patterns as a column of regular expressions."""
+    if ignore_case:
+        pattern = pattern.str.to_lowercase()
+
+    def convert(series: pl.Series) -> pl.Series:
+        distinct = {p: None if p is None else _like_regex(p, escape) for p in series.unique().to_list()}
+        return pl.Series(series.name, [distinct[p] for p in series.to_list()], dtype=pl.String)
+
+    return pattern.map_batches(convert, return_dtype=pl.String(), is_elementwise=True)
+
+
+def glob_regex(pattern: str) -> str:
+    """``*`` any characters, ``?`` one, ``[a-z]`` one of, ``[!a-z]`` none of, ``\\`` takes the next literally."""
+    out = ["(?s)^"]
+    at = 0
+    while at < len(pattern):
+        character = pattern[at]
+        if character == "*":
+            out.append(".*")
+        elif character == "?":
+            out.append(".")
+        elif character == "[" and "]" in pattern[at + 2 :]:
+            end = pattern.index("]", at + 2)
+            inside = pattern[at + 1 : end]
+            negated = inside[0] in "!^"
+            members = (
+                (inside[1:] if negated else inside)
+                .replace("\\", r"\\")
+                .replace("[", r"\[")
+                .replace("&", r"\&")
+            )
+            out.append(f"[{'^' if negated else ''}{members}]")
+            at = end
+        elif character == "\\" and at + 1 < len(pattern):
+            at += 1
+            out.append(quote(pattern[at]))
+        else:
+            out.append(quote(character))
+        at += 1
+    return "".join(out) + "$"
+
+
+def regex_options(options: str) -> tuple[str, bool]:
+    """DuckDB's regular expression options as inline flags, and whether ``g`` (every match) is among them.
+
+    Raises:
+        ExecutionError: an option that there is not.
+    """
+    flags, literal = "", False
+    for option in options:
+        match option:
+            case "i":
+                flags += "i"
+            case "s":
+                flags += "s"
+            case "m" | "n" | "p":
+                flags += "m"
+            case "c" | "g" | " ":
+                pass
+            case "l":
+                literal = True
+            case _:
+                raise ExecutionError(
+                    f"'{option}' is not a regular expression option", hint="c, i, l, m, s, g"
+                )
+    if literal:
+        raise ExecutionError(
+            "the regular expression option l is not supported", hint="use contains or replace"
+        )
+    return (f"(?{flags})" if flags else ""), "g" in options
+
+
+def rust_replacement(text: str) -> str:
+    """A replacement whose groups are written ``\\1``, in Rust's form."""
+    escaped = text.replace("$", "$$")
+    return re.sub(r"\\(\d)", r"${\1}", escaped).replace("\\\\", "\\")
