@@ -1,0 +1,95 @@
+"""What every plan must satisfy. Checked after each rule, only where the rule made new nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from planner.expr import Column, ColumnId, Expr, Schema
+from planner.logical import DependentJoin, LogicalPlan, Scan, Union, describe
+
+Reads = dict[ColumnId, pa.DataType]
+
+
+class Malformed(Exception):
+    """A plan that no rule may produce, with the reason."""
+
+
+@dataclass(slots=True)
+class Verifier:
+    """Remembers by identity what it has checked: nodes (with the columns they need from outside) and expressions."""
+
+    _nodes: dict[int, tuple[LogicalPlan, Reads]] = field(default_factory=dict)
+    _expressions: dict[int, tuple[Expr, Reads]] = field(default_factory=dict)
+
+    def check(self, plan: LogicalPlan) -> None:
+        """Raise Malformed unless ``plan`` is closed and every node of it well formed.
+
+        Raises:
+            Malformed: a column that no input produces, two types for one column, or an id produced twice.
+        """
+        outer = self._visit(plan)
+        if outer:
+            raise Malformed(f"no operator produces the columns {sorted(outer)}")
+
+    def _visit(self, node: LogicalPlan) -> Reads:
+        """Check ``node``; the columns that it reads and that only a DependentJoin above can produce."""
+        hit = self._nodes.get(id(node))
+        if hit is not None:
+            return hit[1]
+        outer: Reads = {}
+        inputs = node.children()
+        for i, child in enumerate(inputs):
+            free = self._visit(child)
+            if free and i == 1 and isinstance(node, DependentJoin):
+                free = _unbound(free, inputs[0].schema, node)
+            if free:
+                outer.update(free)
+        reads: Reads = {}
+        for expression in node.expressions():
+            reads.update(self._reads(expression))
+        for source in (node,) if isinstance(node, Scan) else inputs:
+            if not reads:
+                break
+            reads = _unbound(reads, source.schema, node)
+        outer.update(reads)
+        if len(node.schema.ids) != len(node.schema.fields):
+            raise Malformed(f"a column id occurs twice in the output of: {describe(node)}")
+        if isinstance(node, Union):
+            _check_union(node)
+        self._nodes[id(node)] = (node, outer)
+        return outer
+
+    def _reads(self, expression: Expr) -> Reads:
+        hit = self._expressions.get(id(expression))
+        if hit is not None:
+            return hit[1]
+        found: Reads = {}
+        stack = [expression]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, Column):
+                found[item.id] = item.dtype
+            else:
+                stack.extend(item.children())
+        self._expressions[id(expression)] = (expression, found)
+        return found
+
+
+def _unbound(reads: Reads, schema: Schema, node: LogicalPlan) -> Reads:
+    """What of ``reads`` an input with ``schema`` does not produce."""
+    left: Reads = {}
+    for id, dtype in reads.items():
+        if id not in schema:
+            left[id] = dtype
+        elif schema[id].dtype != dtype:
+            raise Malformed(f"column #{id} is read as {dtype} and produced as {schema[id].dtype} in: {describe(node)}")
+    return left
+
+
+def _check_union(node: Union) -> None:
+    wanted = [f.dtype for f in node.fields]
+    for child in node.inputs:
+        if [f.dtype for f in child.schema] != wanted:
+            raise Malformed(f"an input's columns do not match the output of: {describe(node)}")
