@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from executor.arrow_output import to_arrow
 from executor.checks import execution_error
 from executor.dtypes import polars_dtype
 from executor.expressions import conjunction, translate
@@ -41,7 +42,7 @@ from planner.physical import (
     ValuesExec,
 )
 
-__all__ = ["KernelOptions", "collect", "compile_fragment", "optimizations", "stream"]
+__all__ = ["KernelOptions", "collect", "compile_fragment", "optimizations", "stream", "to_arrow"]
 
 
 def compile_fragment(
