@@ -136,6 +136,3 @@ def held_dtype(value: Value) -> pl.DataType:
 def matching_rows(sides: Sides, row: str, context: Context) -> pl.LazyFrame:
     """The numbers of the left rows that match some right row."""
     return inner_join(sides, context).lazy.select(row).unique()
-
-
-_EXTREMES = {"<>": ("min", "max"), "<": ("max",), "<=": ("max",), ">": ("min",), ">=": ("min",)}

@@ -168,6 +168,9 @@ def _semi_join(sides: Sides, how: Literal["semi", "anti"], context: Context) -> 
     return Frame(lazy, columns, sides.left.max_rows)
 
 
+_EXTREMES = {"<>": ("min", "max"), "<": ("max",), "<=": ("max",), ">": ("min",), ">=": ("min",)}
+
+
 def _by_extremes(sides: Sides, how: Literal["semi", "anti"], context: Context) -> Frame | None:
     """``EXISTS (… AND l.x <> r.x)`` by the smallest and the largest r.x of each key instead of by all pairs.
 
