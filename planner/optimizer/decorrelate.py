@@ -10,20 +10,18 @@ from planner.expr import (
     Case,
     IsNull,
     column,
-    columns_of,
-    conjuncts,
-    is_volatile,
     new_field,
     null,
     substitute,
 )
-from planner.logical import DependentJoin, Filter, Item, Join, JoinKind, LogicalPlan, Project, project_to
-from planner.optimizer.construct import extended, filtered
+from planner.logical import DependentJoin, Item, Join, JoinKind, LogicalPlan, Project, project_to
+from planner.optimizer.construct import extended
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.decorrelate_domain import Domain, domain_of, same_value
 from planner.optimizer.decorrelate_one_row import join_one_row
 from planner.optimizer.decorrelate_pull import Need, Pull, Pulled
 from planner.optimizer.decorrelate_push import Push
+from planner.optimizer.push_filters import is_fallible
 from planner.outer_columns import OuterColumns
 from planner.tree import replace_children, transform_up, walk
 
@@ -57,7 +55,6 @@ class _Decorrelation:
         return hit[1]
 
     def _visit(self, plan: LogicalPlan) -> LogicalPlan:
-        plan = _sink_filter(plan)
         plan = replace_children(plan, [self(c) for c in plan.children()])
         if not isinstance(plan, DependentJoin):
             return plan
@@ -82,7 +79,8 @@ class _Decorrelation:
     def _push(self, node: DependentJoin) -> LogicalPlan:
         columns = self.reads.of(node.right) & node.left.schema.ids
         left, domain = domain_of(node.left, columns)
-        tagged = Push(domain, self.reads)(node.right)
+        fallible = any(is_fallible(e) for n in walk(node.right) for e in n.expressions())
+        tagged = Push(domain, self.reads, fallible)(node.right)
         same = (
             same_value(column(left.schema[c]), left.schema, tag, tagged.plan.schema)
             for c, tag in sorted(tagged.tags.items())
@@ -114,19 +112,6 @@ def _join_pulled(node: DependentJoin, pulled: Pulled) -> LogicalPlan:
     if not values:
         return project_to(joined, [f.id for f in node.schema])
     return Project(joined, tuple(Item(f, values.get(f.id, column(f))) for f in node.schema))
-
-
-def _sink_filter(plan: LogicalPlan) -> LogicalPlan:
-    """Move predicates over the left side below dependent joins, so that the domain is as small as can be."""
-    if not isinstance(plan, Filter) or not isinstance(plan.input, DependentJoin):
-        return plan
-    node = plan.input
-    predicates = conjuncts(plan.predicate)
-    sunk = [p for p in predicates if columns_of(p) <= node.left.schema.ids and not is_volatile(p)]
-    if not sunk:
-        return plan
-    below = node.with_children((filtered(node.left, sunk), node.right))
-    return filtered(below, [p for p in predicates if p not in sunk])
 
 
 def _inline_single_use(plan: LogicalPlan, domain: Domain) -> LogicalPlan:

@@ -54,6 +54,7 @@ from planner.logical import (
 from planner.optimizer.construct import filtered
 from planner.optimizer.decorrelate_columns import as_bound, distinct_columns, with_columns
 from planner.optimizer.decorrelate_pull import Need, Pull
+from planner.optimizer.push_filters import is_fallible
 
 
 def empty_group_value(call: AggregateCall, value: Column) -> Expr:
@@ -139,7 +140,7 @@ def _join_aggregate(
         )
         for a in calls
     )
-    if columns_of(*(e for a in calls for e in a.call.expressions())) & pull.outer:
+    if any(columns_of(e) & pull.outer or is_fallible(e) for a in calls for e in a.call.expressions()):
         return None
     bounds = [as_bound(p, below.plan.schema.ids, pull.outer) for p in below.predicates]
     inner = [b.inner for b in bounds if b is not None]

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from planner.expr import (
+    TRUE,
     Column,
     ColumnId,
     Expr,
@@ -60,6 +61,7 @@ from planner.optimizer.decorrelate_columns import (
     without_outer_leaf,
 )
 from planner.optimizer.decorrelate_limit import first_rows, limited
+from planner.optimizer.push_filters import is_fallible
 from planner.outer_columns import OuterColumns
 from planner.rename import copy_with_new_ids
 
@@ -132,13 +134,19 @@ class Pull:
         return bool(columns_of(expr) & self.outer)
 
     def _filter(self, plan: Filter, need: Need) -> Pulled | None:
+        if need is not Need.ROWS:
+            pairs = _matching_pairs(plan)
+            if pairs is not None:
+                return self(pairs, need)
         below = self(plan.input, Need.SET if need is Need.EXISTENCE else need)
         if below is None:
             return None
-        predicates = conjuncts(substitute(plan.predicate, below.computed))
-        inner = [p for p in predicates if not self._is_outer(p)]
-        outer = [p for p in predicates if self._is_outer(p)]
-        return replace(below, plan=filtered(below.plan, inner), predicates=(*below.predicates, *outer))
+        here: list[Expr] = []
+        above = list(below.predicates)
+        for predicate in conjuncts(substitute(plan.predicate, below.computed)):
+            waits = self._is_outer(predicate) or (below.predicates and is_fallible(predicate))
+            (above if waits else here).append(predicate)
+        return replace(below, plan=filtered(below.plan, here), predicates=tuple(above))
 
     def _project(self, plan: Project, need: Need) -> Pulled | None:
         below = self(plan.input, need)
@@ -147,7 +155,7 @@ class Pull:
         items, computed = [], {}
         for item in plan.items:
             expr = substitute(item.expr, below.computed)
-            if self._is_outer(expr):
+            if self._is_outer(expr) or (below.predicates and is_fallible(expr)):
                 computed[item.field.id] = expr
             else:
                 items.append(Item(item.field, expr))
@@ -203,7 +211,7 @@ class Pull:
             return None
         calls = [_substitute_call(a, below.computed) for a in plan.aggregates]
         constant = {k.id: below.computed[k.id] for k in plan.keys if k.id in below.computed}
-        if any(self._is_outer(e) for a in calls for e in a.call.expressions()):
+        if any(self._is_outer(e) or is_fallible(e) for a in calls for e in a.call.expressions()):
             return None
         if any(columns_of(e) & below.plan.schema.ids for e in constant.values()):
             return None
@@ -303,6 +311,31 @@ class Pull:
             elif not columns_of(predicate) & inner <= keys:
                 return None
         return bounds
+
+
+def _matching_pairs(plan: Filter) -> LogicalPlan | None:
+    """The rows that a MARK join finds a match for, each as often as it does: an inner join pulls more than
+    a MARK join.
+
+    Filter b > 1 AND mark                     Project [b, TRUE as mark]
+      Join mark on c = outer         =>         Join inner on c = outer
+        Scan t                                    Filter b > 1
+        Scan s                                      Scan t
+                                                  Scan s
+    """
+    join = plan.input
+    if not isinstance(join, Join) or join.mark is None:
+        return None
+    mark = column(join.mark)
+    predicates = conjuncts(plan.predicate)
+    if mark not in predicates:
+        return None
+    after = [p for p in predicates if mark.id in columns_of(p) and p != mark]
+    before = [p for p in predicates if mark.id not in columns_of(p)]
+    condition = (*join.condition, *conjuncts(join.comparison))
+    pairs = Join(JoinKind.INNER, filtered(join.left, before), join.right, condition)
+    marked = Project(pairs, (*passthrough(join.left.schema.fields), Item(join.mark, TRUE)))
+    return filtered(marked, after)
 
 
 def _substitute_call(item: AggregateItem, mapping: Mapping[ColumnId, Expr]) -> AggregateItem:

@@ -64,10 +64,12 @@ from planner.types import is_float
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """One dependent join on its way down: its domain, and which outer columns each plan reads."""
+    """One dependent join on its way down: its domain, which outer columns each plan reads, and whether an
+    expression of the subquery may fail."""
 
     domain: Domain
     reads: OuterColumns
+    fallible: bool
     _common: dict[int, tuple[CommonSubplan, Tagged]] = field(default_factory=dict)
 
     def needed(self, plan: LogicalPlan) -> Set[ColumnId]:
@@ -142,9 +144,10 @@ class Push:
     def _tag_source(self, predicate: Expr, missing: Set[ColumnId]) -> tuple[Column, Expr] | None:
         """The outer column that ``predicate`` equates with an inner expression, and that expression.
 
-        Not for floats: 0.0 equals -0.0, but they are not the same value to compute with.
+        Not for floats: 0.0 equals -0.0, but they are not the same value to compute with. Not where an
+        expression of the subquery may fail: it is then evaluated for the outer values only.
         """
-        if not isinstance(predicate, Comparison) or predicate.op != "=":
+        if self.fallible or not isinstance(predicate, Comparison) or predicate.op != "=":
             return None
         for a, b in ((predicate.left, predicate.right), (predicate.right, predicate.left)):
             if isinstance(a, Column) and a.id in missing and not is_float(a.dtype):

@@ -80,7 +80,7 @@ class Generator:
     def query(self) -> LogicalPlan:
         """A closed plan with at least one dependent join."""
         left = self.plan(self.rng.choice((0, 0, 1)), ())
-        return self.wrap(self.dependent(left, (), 3), ())
+        return self.wrap(self.dependent(left, (), self.rng.choice((1, 2, 2, 3, 3))), ())
 
     def wrap(self, plan: LogicalPlan, scope: Sequence[Field]) -> LogicalPlan:
         for _ in range(self.rng.choice((0, 0, 1, 1, 2))):
