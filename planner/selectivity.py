@@ -140,7 +140,7 @@ def null_share(column: ColumnStatistics, rows: float | None) -> float:
         return DEFAULT_NULLS
     if column.null_count == 0:
         return 0.0
-    return min(1.0, column.null_count / rows) if rows else DEFAULT_NULLS
+    return min(1 - _RARE, column.null_count / rows) if rows else DEFAULT_NULLS
 
 
 def narrowed(predicates: Sequence[Expr], columns: Columns) -> dict[ColumnId, ColumnStatistics]:
@@ -191,6 +191,8 @@ def _cut(column: ColumnStatistics, interval: Range) -> ColumnStatistics:
     try:
         low = interval.low if column.min is None or _greater(interval.low, column.min) else column.min
         high = interval.high if column.max is None or _greater(column.max, interval.high) else column.max
+        if _greater(low, high):
+            high = low  # no value is left, so that any bounds hold; kernels expect an ordered pair
     except TypeError:  # bounds of another Python type than the constant: keep them
         low, high = column.min, column.max
     ndv = None if column.ndv is None else max(1.0, column.ndv * (DEFAULT_RANGE if share is None else share))
@@ -352,14 +354,14 @@ def _fraction(interval: Range, column: ColumnStatistics) -> float | None:
         least if low is None or low < least else low + (step if interval.low_open and low >= least else 0.0)
     )
     last = greatest if high is None or high > greatest else high - (step if interval.high_open else 0.0)
-    if first > last + step * 1e-9 and (first > greatest or last < least or step):
-        return (
-            0.0
-            if _outside(interval, column)
-            else min(1.0, step / (greatest - least + step) or DEFAULT_EQUALITY)
-        )
     span = greatest - least + step
-    return 1.0 if span <= 0 else min(1.0, max(last - first + step, 0.0) / span)
+    if span <= 0:
+        return 0.0 if _outside(interval, column) else 1.0
+    if first > last + step * 1e-9 and (first > greatest or last < least or step):
+        if _outside(interval, column):
+            return 0.0
+        return min(1.0, step / span) if step else DEFAULT_EQUALITY
+    return min(1.0, max(last - first + step, 0.0) / span)
 
 
 def _outside(interval: Range, column: ColumnStatistics) -> bool:

@@ -198,7 +198,7 @@ class Estimator:
             case RowNumber(input, _, _, item):
                 source = self.statistics(input)
                 most = self.max_rows(input)
-                added = ColumnStatistics(1, most, 0, source.rows, 8.0)
+                added = ColumnStatistics(1, None if most is None else max(most, 1), 0, source.rows, 8.0)
                 return replace(source, columns={**source.columns, item.id: added})
             case CommonSubplan(input):
                 return self.statistics(input)
@@ -637,7 +637,7 @@ def _limit(source: Statistics, limit: int | None, offset: int) -> Statistics:
     columns = {i: _inexact(c) for i, c in source.columns.items()}
     rows = source.rows
     if rows is not None:
-        rows = max(0.0, rows - offset)
+        rows = max(0.0 if source.exact else _at_least_one(rows, 0.0), rows - offset)
         rows = rows if limit is None else min(rows, float(limit))
         return Statistics(rows, source.exact, columns)
     return Statistics(None if limit is None else float(limit), False, columns)

@@ -39,17 +39,23 @@ class Search:
 
     def best(self) -> Tree:
         """The cheapest tree found for the whole graph."""
-        return self.greedy([self.component(c) for c in components(self.graph.neighbours)])
+        parts = [t for c in components(self.graph.neighbours) for t in self.component(c)]
+        whole = self.greedy(parts, products=True)
+        assert len(whole) == 1, "operators that wait for each other"
+        return whole[0]
 
-    def component(self, mask: int) -> Tree:
-        """A connected part: by dynamic programming where that can be afforded."""
+    def component(self, mask: int) -> list[Tree]:
+        """A connected part: by dynamic programming where that can be afforded.
+
+        It may come back in several pieces, if operators in it wait for other parts.
+        """
         if mask & (mask - 1) == 0:
-            return Tree(mask, 0.0)
+            return [Tree(mask, 0.0)]
         try:
             found = self.dynamic(mask, csg_cmp_pairs(self.graph.neighbours, mask, PAIR_LIMIT))
         except TooManyPairs:
             found = None
-        return found or self.greedy([Tree(1 << v, 0.0) for v in bits(mask)])
+        return [found] if found is not None else self.greedy([Tree(1 << v, 0.0) for v in bits(mask)])
 
     def dynamic(self, mask: int, pairs: Iterable[tuple[int, int]]) -> Tree | None:
         """The cheapest tree by dynamic programming; None if operators leave no way to join the set."""
@@ -73,11 +79,10 @@ class Search:
 
         return tree(mask) if mask in costs else None
 
-    def greedy(self, trees: list[Tree]) -> Tree:
-        """Join the pair with the smallest result until one tree is left (greedy operator ordering, Fegaras
-        1998).
+    def greedy(self, trees: list[Tree], products: bool = False) -> list[Tree]:
+        """Join the pair with the smallest result, again and again (greedy operator ordering, Fegaras 1998).
 
-        Pairs that an edge connects come first; Cartesian products only join what nothing connects.
+        Pairs that an edge connects come first; with ``products``, what nothing connects is joined after them.
         """
         alive = dict(enumerate(trees))
         following = len(trees)
@@ -85,14 +90,16 @@ class Search:
         for i in alive:
             self.rate(scores, alive, i, (j for j in alive if j < i))
         while len(alive) > 1:
-            candidates = scores or self.products(alive)
+            candidates = scores or (self.products(alive) if products else {})
+            if not candidates:
+                break
             i, j = min(candidates, key=candidates.__getitem__)
             a, b = alive.pop(i), alive.pop(j)
             alive[following] = self.join(a, b, a.cost + b.cost + self.step(a.mask, b.mask))
             scores = {p: s for p, s in scores.items() if i not in p and j not in p}
             self.rate(scores, alive, following, (k for k in alive if k != following))
             following += 1
-        return next(iter(alive.values()))
+        return list(alive.values())
 
     def rate(
         self,
