@@ -35,9 +35,11 @@ def first_rows(
     """
     number = new_field("row", types.BIGINT, nullable=False)
     bounds: list[Expr] = []
-    if limit is not None:
+    if limit == 1:  # as an equation, it proves that there is one row a partition
+        bounds.append(Comparison("=", column(number), Literal(offset + 1, types.BIGINT)))
+    elif limit is not None:
         bounds.append(Comparison("<=", column(number), Literal(limit + offset, types.BIGINT)))
-    if offset:
+    if offset and limit != 1:
         bounds.append(Comparison(">", column(number), Literal(offset, types.BIGINT)))
     if not bounds:
         return plan
