@@ -215,7 +215,7 @@ def _interval(node: exp.Expression, scope: ExpressionScope) -> Expr:
     if quantity is None:
         raise UnsupportedError("an INTERVAL without a quantity is not supported")
     if isinstance(quantity, exp.Literal):
-        return interval_literal(quantity.name, unit)
+        return interval_literal(quantity.name, unit, unit_in_text=bool(node.args.get("fraction_in_string")))
     if unit is None:
         return coercion.cast(bind_expression(quantity, scope), types.INTERVAL)
     return functions.resolve_scalar(_INTERVAL_OF[unit_name(unit)], [bind_expression(quantity, scope)])

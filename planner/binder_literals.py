@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from planner import coercion, literals, types
 from planner.errors import BindError, UnsupportedError
-from planner.expr import Expr, Literal
+from planner.expr import Literal
 
 
 def bind_number(text: str) -> Literal:
@@ -33,23 +33,21 @@ def bind_number(text: str) -> Literal:
         raise BindError(f"{text} is not a number") from None
 
 
-def interval_literal(text: str, unit: str | None) -> Literal:
+def interval_literal(text: str, unit: str | None, *, unit_in_text: bool = False) -> Literal:
     """``INTERVAL '3' MONTH``, ``INTERVAL '1 year 2 months'``.
+
+    A unit after the text counts whole ones, as DuckDB has it (``'1.5' DAY`` is a day); in the text it does not.
 
     Raises:
         BindError: the text is no interval, or the unit is none.
-        UnsupportedError: a fraction of a unit, which dialects read in different ways.
     """
     try:
         if unit is None:
             return Literal(literals.read_interval(text), types.INTERVAL)
         name = unit_name(unit)
         quantity = Decimal(text.strip())
-        if quantity != int(quantity) and name not in ("second", "millisecond", "microsecond"):
-            raise UnsupportedError(
-                f"a fraction of a unit, INTERVAL '{text}' {unit}, is not supported",
-                hint="write it in smaller units: INTERVAL '36 hours'",
-            )
+        if not unit_in_text and name not in ("second", "millisecond"):
+            quantity = Decimal(int(quantity))
         return Literal(literals.interval_of(quantity, name), types.INTERVAL)
     except (ValueError, InvalidOperation):
         raise BindError(
@@ -85,7 +83,3 @@ def interval_parts(node: exp.Interval) -> tuple[exp.Expression | None, str | Non
             f"INTERVAL … {unit.sql()} is not supported", hint="write the units into the text"
         )
     return node.args.get("this"), unit.name if unit is not None else None
-
-
-def is_number(node: Expr) -> bool:
-    return isinstance(node, Literal) and types.is_numeric(node.dtype)

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from planner import coercion, types
 from planner.errors import BindError, UnsupportedError, nearest
-from planner.expr import Call, Case, Comparison, Expr, Literal, null
+from planner.expr import Call, Case, Expr, Literal, null
 
 # --------------------------------------------------------------------------------------------------- signatures
 
@@ -520,10 +520,7 @@ def _nullif(args: tuple[Expr, ...]) -> Expr:
     first, second = args
     if first.dtype == types.NULL:
         return first
-    equal = coercion.compare("=", first, second)
-    assert isinstance(equal, Comparison)
-    kept = equal.left if coercion.is_string_literal(first) else first
-    return Case(((equal, null(kept.dtype)),), kept)
+    return Case(((coercion.compare("=", first, second), null(first.dtype)),), first)
 
 
 def _if(args: tuple[Expr, ...]) -> Expr:

@@ -41,7 +41,8 @@ _UNIT_NAMES = {
     "millisecond": "milliseconds ms msec msecs", "microsecond": "microseconds us usec usecs",
 }  # fmt: skip
 _UNIT_BY_NAME = {n: unit for unit, names in _UNIT_NAMES.items() for n in (unit, *names.split())}
-_INTERVAL_PART = re.compile(r"\s*([+-]?\d+(?:\.\d*)?|[+-]?\.\d+)\s*([a-zA-Z]+)", re.ASCII)
+_INTERVAL_SECONDS = re.compile(r"\s*-?\d+(?:\.\d*)?\s*", re.ASCII)
+_INTERVAL_PART = re.compile(r"\s*(-?\d+(?:\.\d*)?)\s*([a-zA-Z]+)", re.ASCII)
 _INTERVAL_CLOCK = re.compile(r"\s*([+-]?)(\d+):(\d{1,2})(?::(\d{1,2})(?:\.(\d*))?)?", re.ASCII)
 
 
@@ -215,17 +216,21 @@ def interval_unit(name: str) -> str | None:
 
 
 def interval_of(quantity: Decimal | int, unit: str) -> pa.MonthDayNano:
-    """So many of a unit; a fraction of a month counts in days of a thirtieth, of a day in hours.
+    """So many of a unit. A fraction of a year is rounded to months; one of a month counts in days (a thirtieth), one
+    of a day in hours.
 
     Raises:
         ValueError: it does not fit an interval.
     """
     months, days, nanos = (Decimal(part) * quantity for part in _UNITS[unit])
+    if unit in ("year", "decade", "century", "millennium"):
+        months = Decimal(round_half_up(months))
     whole_months = int(months)
     days += (months - whole_months) * 30
     whole_days = int(days)
     nanos += (days - whole_days) * DAY_NANOSECONDS
-    return make_interval(whole_months, whole_days, int(nanos / 1000) * 1000)
+    microseconds = int(nanos / 1000) if unit == "microsecond" else round_half_up(nanos / 1000)
+    return make_interval(whole_months, whole_days, microseconds * 1000)
 
 
 def make_interval(months: int, days: int, nanoseconds: int) -> pa.MonthDayNano:
@@ -248,6 +253,8 @@ def read_interval(text: str) -> pa.MonthDayNano:
         word = word[:-4].rstrip()
     if not word:
         raise ValueError(text)
+    if _INTERVAL_SECONDS.fullmatch(word):
+        word += " seconds"
     while at < len(word):
         clock = _INTERVAL_CLOCK.match(word, at)
         if clock:

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import ClassVar
 
 from sqlglot import exp
@@ -100,8 +101,8 @@ def _dialect(name: str) -> Dialect:
         raise BindError(f'there is no SQL dialect "{name}"', hint=hint) from None
 
 
-class NamedCallParser(DuckDB.Parser):  # type: ignore[misc, valid-type]
-    """DuckDB's parser that leaves function calls as they are written: ``exp.Anonymous``, a name and its arguments.
+class _NamedCalls:
+    """Leaves function calls as they are written: ``exp.Anonymous``, a name and its arguments.
 
     sqlglot's own classes for functions lose the name (``log10(x)`` becomes ``log(10, x)``) and surplus arguments.
     Functions that make tables, and those with a syntax of their own (EXTRACT, SUBSTRING … FROM), keep their classes.
@@ -114,11 +115,29 @@ class NamedCallParser(DuckDB.Parser):  # type: ignore[misc, valid-type]
     }
 
 
+_INTERVAL_TEXT = re.compile(r"\s*-?\d+(\.\d+)?(\s*[a-zA-Z]+)?\s*")
+
+
+class _WholeIntervals:
+    """Keeps the text of an INTERVAL that sqlglot would cut: of ``'1 week ago'`` it keeps one week."""
+
+    def _parse_interval_span(self, this: exp.Expression, parse_function_unit: bool = True) -> exp.Interval:
+        if isinstance(this, exp.Literal) and this.is_string and not _INTERVAL_TEXT.fullmatch(this.name):
+            return exp.Interval(this=this)
+        result: exp.Interval = super()._parse_interval_span(this, parse_function_unit)  # type: ignore[misc]
+        return result
+
+
+@cache
+def _parser_class(base: type[Parser], named: bool) -> type[Parser]:
+    parts = (_NamedCalls, _WholeIntervals) if named else (_WholeIntervals,)
+    return type(base.__name__, (*parts, base), {})
+
+
 def parser_of(dialect: Dialect) -> Parser:
-    """A parser of the dialect that stops at the first error."""
-    if type(dialect) is DuckDB:
-        return NamedCallParser(error_level=ErrorLevel.IMMEDIATE, dialect=dialect)
-    return dialect.parser(error_level=ErrorLevel.IMMEDIATE)
+    """A parser of the dialect that stops at the first error and keeps what the text says."""
+    kind = _parser_class(type(dialect.parser()), type(dialect) is DuckDB)
+    return kind(error_level=ErrorLevel.IMMEDIATE, dialect=dialect)
 
 
 def _statements(sql: str, dialect: Dialect) -> list[exp.Expression]:
