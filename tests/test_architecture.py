@@ -47,6 +47,7 @@ RAY_FILES = frozenset({"executor/runners/ray.py"})
 # the command's parts that most calls of it do not need.
 LAZY = frozenset(
     {"ray", "pandas", "duckdb", "prompt_toolkit", "rich", "pygments", "polars", "tpchgen_cli", "cudf_polars"}
+    | {"resource"}  # only on Unix
 )
 LAZY_PARTS = frozenset({"sqlray.shell", "sqlray.tpch"})
 
