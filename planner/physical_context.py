@@ -1,0 +1,32 @@
+"""What physical planning knows besides the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from planner.cost import CostModel
+from planner.estimates import Estimates
+from planner.statistics import Estimator
+
+
+@dataclass(frozen=True, slots=True)
+class PhysicalContext:
+    """Limits and choices of one query's physical plan.
+
+    Args:
+        estimator: rows and columns of the logical plan. partitions: tasks of a stage that reads much, and
+        partitions of a shuffle; 0 for as many as bytes call for. staged: cut the plan into stages even
+        where one task would do. memory_limit: bytes that one place may use. broadcast_limit: bytes up to
+        which a join's build side is sent whole to every task. dynamic_filters: let small build sides finish
+        first, so that scans can skip what cannot match them. model: weights of costs. estimates: where the
+        planner notes what it estimated of each physical node.
+    """
+
+    estimator: Estimator
+    partitions: int = 0
+    staged: bool = False
+    memory_limit: int = 8 * 2**30
+    broadcast_limit: int = 64 * 10**6
+    dynamic_filters: bool = True
+    model: CostModel = field(default_factory=CostModel)
+    estimates: Estimates = field(default_factory=Estimates)
