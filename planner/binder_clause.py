@@ -1,0 +1,212 @@
+"""The scope that one clause's expressions are bound in: which columns, aliases, aggregates and subqueries it allows.
+
+``ClauseScope`` is the ``ExpressionScope`` of WHERE, SELECT, JOIN ON and the rest. It collects, and its owner applies:
+subqueries wait in ``attachments`` for the plan beneath the clause, aggregates in ``aggregates`` for the Aggregate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from typing import Literal as OneOf
+
+from sqlglot import exp
+
+from planner import binder_subquery, coercion, evaluate
+from planner.binder_expressions import bind_aggregate_call, bind_condition, bind_expression, located
+from planner.binder_scope import Environment, FromScope, OuterScope, find_in, unknown_column
+from planner.binder_subquery import Attachment
+from planner.errors import BindError, SqlrayError, UnsupportedError
+from planner.expr import AggregateCall, ColumnId, Expr, Literal, column, columns_of, new_field
+from planner.functions_aggregate import value_of_no_rows
+from planner.logical import AggregateItem
+
+# How a clause finds the alias of a SELECT item: the item's expression bound there, or None.
+FindAlias = Callable[[str], Expr | None]
+
+
+@dataclass(slots=True)
+class Aggregates:
+    """The aggregates of one SELECT, each distinct one computed once; and the subqueries in their arguments."""
+
+    items: dict[AggregateCall, AggregateItem] = field(default_factory=dict)
+    attachments: list[Attachment] = field(default_factory=list)
+
+    def add(self, call: AggregateCall, name: str) -> Expr:
+        item = self.items.get(call)
+        if item is None:
+            nullable = value_of_no_rows(call).value is None
+            item = AggregateItem(new_field(name, call.dtype, nullable), call)
+            self.items[call] = item
+        return column(item.field)
+
+
+@dataclass(slots=True)
+class ClauseScope:
+    """Where an expression stands.
+
+    Args:
+        env: the context, CTEs and text.
+        clause: its name in errors ("WHERE").
+        source: the columns of FROM.
+        outer: the scope around the query, if it is a subquery.
+        find_alias: SELECT aliases, which a name means where FROM has no such column.
+        aggregates: where aggregates go; None where they are not allowed.
+        prefers_alias: says of a column that an alias of its name goes before it (HAVING: a column that is no key).
+    """
+
+    env: Environment
+    clause: str
+    source: FromScope
+    outer: OuterScope | None = None
+    find_alias: FindAlias | None = None
+    aggregates: Aggregates | None = None
+    prefers_alias: Callable[[ColumnId], bool] | None = None
+    attachments: list[Attachment] = field(default_factory=list)
+    places: dict[ColumnId, exp.Expression] = field(default_factory=dict)  # where a column was read first
+
+    # -- binding, for the owner of the clause
+
+    def expression(self, node: exp.Expression) -> Expr:
+        """The expression bound here."""
+        return bind_expression(node, self)
+
+    def predicate(self, node: exp.Expression) -> Expr:
+        """The expression as a condition."""
+        return bind_condition(node, self)
+
+    # -- ExpressionScope, for bind_expression
+
+    @property
+    def sql(self) -> str:
+        return self.env.sql
+
+    @property
+    def dialect(self) -> str:
+        return self.env.dialect
+
+    @property
+    def now(self) -> datetime:
+        return self.env.context.now
+
+    def resolve_column(self, node: exp.Column) -> Expr:
+        found = self.find_column(node)
+        if found is None:
+            unknown_column(node, self.names(), self.tables(), self.env)
+        return found
+
+    def bind_scalar_subquery(self, query: exp.Expression) -> Expr:
+        return self._attached(binder_subquery.bind_scalar(query, self, self.env))
+
+    def bind_exists(self, query: exp.Expression) -> Expr:
+        return self._attached(binder_subquery.bind_exists(query, self, self.env))
+
+    def bind_in(self, left: tuple[Expr, ...], query: exp.Expression) -> Expr:
+        return self._attached(binder_subquery.bind_quantified("=", "any", left, query, self, self.env))
+
+    def bind_quantified(
+        self, op: str, quantifier: OneOf["any", "all"], left: tuple[Expr, ...], query: exp.Expression
+    ) -> Expr:
+        return self._attached(binder_subquery.bind_quantified(op, quantifier, left, query, self, self.env))
+
+    def bind_aggregate(self, node: exp.Expression) -> Expr:
+        """The column of an aggregate. One whose arguments read only columns from around the query is the query's
+        around (ISO 9075-2, 10.9)."""
+        inner = ClauseScope(self.env, "an aggregate", self.source, self.outer, self.find_alias)
+        call = bind_aggregate_call(node, inner)
+        read = columns_of(*call.expressions())
+        local = self.source.field_ids()
+        if read and self.outer is not None and not inner.attachments and read.isdisjoint(local):
+            return self.outer.bind_aggregate(node)
+        if self.aggregates is None:
+            hint = _AGGREGATE_HINTS.get(self.clause)
+            raise self.env.error(f"{self.clause} cannot contain aggregates", node, hint=hint)
+        if not read.isdisjoint(item.field.id for item in self.aggregates.items.values()):
+            raise self.env.error("an aggregate cannot stand in an aggregate", node, hint=_AGGREGATE_HINTS["an aggregate"])
+        if any(not read.isdisjoint(a.produced) for a in self.attachments):
+            raise self.env.unsupported("an aggregate of an alias that is a subquery is not supported", node)
+        self.aggregates.attachments += inner.attachments
+        return self.aggregates.add(call, call.name)
+
+    def parameter(self, node: exp.Expression) -> Literal:
+        return parameter(node, self.env)
+
+    # -- NameScope, for subqueries
+
+    def find_column(self, node: exp.Column) -> Expr | None:
+        item = find_in(self.source, node, self.env)
+        alias = self.find_alias if node.args.get("table") is None else None
+        if item is not None:
+            if alias is not None and self.prefers_alias is not None and self.prefers_alias(item.id):
+                named = alias(node.name)
+                if named is not None:
+                    return named
+            self.places.setdefault(item.id, node)
+            return column(item)
+        named = alias(node.name) if alias is not None else None
+        if named is None and self.outer is not None:
+            return self.outer.find_column(node)
+        return named
+
+    def names(self) -> list[str]:
+        around = self.outer.names() if self.outer is not None else []
+        return [c.name for c in self.source.visible] + around
+
+    def tables(self) -> list[str]:
+        around = self.outer.tables() if self.outer is not None else []
+        return [r.name for r in self.source.relations if r.name] + around
+
+    def _attached(self, bound: tuple[Expr, Attachment]) -> Expr:
+        self.attachments.append(bound[1])
+        return bound[0]
+
+
+_AGGREGATE_HINTS = {
+    "WHERE": "filter groups with HAVING",
+    "GROUP BY": "group by the columns, and aggregate in SELECT",
+    "an aggregate": "aggregate in a subquery first",
+}
+
+
+@contextmanager
+def add_place(env: Environment, node: exp.Expression) -> Iterator[None]:
+    """Gives errors that have no place the place of ``node``."""
+    try:
+        yield
+    except SqlrayError as error:
+        raise located(error, node, env.sql) from None
+
+
+def constant(node: exp.Expression, env: Environment, what: str) -> Any:
+    """The Python value of an expression that must be a constant."""
+    scope = ClauseScope(env, what, FromScope())
+    expr = scope.expression(node)
+    if scope.attachments:
+        raise env.unsupported(f"{what} cannot be a subquery", node, hint="pass the value as a parameter")
+    value = evaluate.evaluate(expr)
+    if value is None:
+        raise env.error(f"{what} must be a constant", node)
+    return value.value
+
+
+def parameter(node: exp.Expression, env: Environment) -> Literal:
+    """The value given for ``$1`` (``?`` is numbered by the parser) or ``$name``."""
+    given = env.context.parameters
+    key = node.name
+    shown = f"parameter {key}" if key.isdigit() else f"parameter ${key}"
+    if isinstance(given, Mapping):
+        for candidate in (key, int(key)) if key.isdigit() else (key,):
+            if candidate in given:
+                return coercion.literal_of(given[candidate])
+    elif given is not None and key.isdigit() and 1 <= int(key) <= len(given):
+        return coercion.literal_of(given[int(key) - 1])
+    if not given:
+        hint = "pass params=[…] for ? and $1, params={…} for $name"
+    elif isinstance(given, Mapping):
+        hint = f"values are given for {', '.join(map(str, given))}"
+    else:
+        hint = f"{len(given)} value{'s are' if len(given) > 1 else ' is'} given"
+    raise env.error(f"there is no value for {shown}", node, hint=hint)

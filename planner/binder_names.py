@@ -1,0 +1,146 @@
+"""The name of a column without an alias: the text of its expression, as DuckDB prints it."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from planner.parser import source_text
+
+_BINARY = {
+    exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.IntDiv: "//", exp.Mod: "%",
+    exp.EQ: "=", exp.NEQ: "!=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
+    exp.And: "AND", exp.Or: "OR", exp.DPipe: "||", exp.Like: "~~", exp.ILike: "~~*",
+    exp.NullSafeEQ: "IS NOT DISTINCT FROM", exp.NullSafeNEQ: "IS DISTINCT FROM",
+    exp.BitwiseAnd: "&", exp.BitwiseOr: "|",
+}  # fmt: skip
+_KEYWORD_FUNCTIONS = frozenset({"coalesce"})
+# DuckDB quotes a function's name where it is a keyword too.
+_QUOTED_FUNCTIONS = frozenset({"substring", "nullif", "if", "left", "right", "replace", "trim", "position", "overlay"})
+
+
+def output_name(node: exp.Expression, sql: str) -> str:
+    """The name a SELECT item has in the output."""
+    match node:
+        case exp.Alias():
+            return node.alias
+        case exp.Column():
+            return node.name
+        case exp.Paren():
+            return output_name(node.this, sql)
+        case _:
+            return _text(node, sql)
+
+
+def _text(node: exp.Expression, sql: str) -> str:
+    operator = _BINARY.get(type(node))
+    if operator is not None:
+        return f"({_text(node.this, sql)} {operator} {_text(node.expression, sql)})"
+    match node:
+        case exp.Literal() | exp.Boolean() | exp.Null():
+            return _literal(node, sql)
+        case exp.Column():
+            return ".".join(part.name for part in node.parts)
+        case exp.Paren():
+            return _text(node.this, sql)
+        case exp.Neg():
+            inner = _text(node.this, sql)
+            return f"-{inner}" if isinstance(node.this, exp.Literal) else f"(-({inner}))"
+        case exp.Not():
+            return _negation(node, sql)
+        case exp.Is():
+            return f"({_text(node.this, sql)} IS {_text(node.expression, sql)})"
+        case exp.Between():
+            low, high = node.args["low"], node.args["high"]
+            return f"({_text(node.this, sql)} BETWEEN {_text(low, sql)} AND {_text(high, sql)})"
+        case exp.In() if node.expressions:
+            return f"({_text(node.this, sql)} IN ({_list(node.expressions, sql)}))"
+        case exp.Case():
+            return _case(node, sql)
+        case exp.Cast():
+            word = "TRY_CAST" if isinstance(node, exp.TryCast) else "CAST"
+            return f"{word}({_text(node.this, sql)} AS {node.to.sql('duckdb')})"
+        case exp.Distinct():
+            return f"DISTINCT {_list(node.expressions, sql)}"
+        case exp.Star():
+            return "*"
+        case exp.Filter():
+            return f"{_text(node.this, sql)} FILTER (WHERE {_text(node.expression.this, sql)})"
+        case exp.Ordered():
+            return _text(node.this, sql) + (" DESC" if node.args.get("desc") else "")
+        case exp.Func() if not isinstance(node, exp.Exists | exp.Extract | exp.Window):
+            return _function(node, sql)
+        case _:
+            return node.sql("duckdb")
+
+
+def _literal(node: exp.Expression, sql: str) -> str:
+    if isinstance(node, exp.Boolean):
+        return "true" if node.this else "false"
+    if isinstance(node, exp.Null):
+        return "NULL"
+    return "'" + node.name.replace("'", "''") + "'" if node.args.get("is_string") else str(node.name)
+
+
+def _negation(node: exp.Not, sql: str) -> str:
+    match node.this:
+        case exp.Is() as inner:
+            return f"({_text(inner.this, sql)} IS NOT {_text(inner.expression, sql)})"
+        case exp.Like() as inner:
+            return f"({_text(inner.this, sql)} !~~ {_text(inner.expression, sql)})"
+        case inner:
+            return f"(NOT {_text(inner, sql)})"
+
+
+def _case(node: exp.Case, sql: str) -> str:
+    subject = node.this
+    parts = []
+    for when in node.args["ifs"]:
+        condition = _text(when.this, sql)
+        if subject is not None:
+            condition = f"({_text(subject, sql)} = {condition})"
+        parts.append(f" WHEN ({condition}) THEN ({_text(when.args['true'], sql)})")
+    default = node.args.get("default")
+    return f"CASE {''.join(parts)} ELSE {'NULL' if default is None else _text(default, sql)} END"
+
+
+def _list(nodes: list[exp.Expression], sql: str) -> str:
+    return ", ".join(_text(n, sql) for n in nodes)
+
+
+def _function(node: exp.Func, sql: str) -> str:
+    """A call under the name that the query wrote: the tree has the name of sqlglot's class."""
+    if _is_count_star(node):
+        return "count_star()"
+    if isinstance(node, exp.Anonymous):
+        written = str(node.this)
+    else:
+        written = source_text(node, sql) or node.sql_name()
+    name = written.lower()
+    if not name.isidentifier():
+        return node.sql("duckdb")
+    if name in _KEYWORD_FUNCTIONS:
+        name = name.upper()
+    elif name in _QUOTED_FUNCTIONS:
+        name = f'"{name}"'
+    if isinstance(node.this, exp.Order):  # string_agg(x, ',' ORDER BY y)
+        rest = [value for key, value in node.args.items() if key != "this" and isinstance(value, exp.Expression)]
+        order = ", ".join(_text(k, sql) for k in node.this.expressions)
+        return f"{name}({_list([node.this.this, *rest], sql)} ORDER BY {order})"
+    return f"{name}({_list(_arguments(node), sql)})"
+
+
+def _is_count_star(node: exp.Func) -> bool:
+    if isinstance(node, exp.Anonymous):
+        arguments = node.expressions
+        return str(node.this).lower() == "count" and len(arguments) == 1 and isinstance(arguments[0], exp.Star)
+    return isinstance(node, exp.Count) and isinstance(node.this, exp.Star)
+
+
+def _arguments(node: exp.Func) -> list[exp.Expression]:
+    if isinstance(node, exp.Anonymous):
+        return list(node.expressions)
+    arguments: list[exp.Expression] = []
+    for value in node.args.values():
+        items = value if isinstance(value, list) else [value]
+        arguments += [item for item in items if isinstance(item, exp.Expression)]
+    return arguments

@@ -1,0 +1,364 @@
+"""SELECT: FROM, WHERE, GROUP BY, HAVING, SELECT, DISTINCT, ORDER BY, LIMIT, bound in this order.
+
+Expressions after grouping are bound over FROM's columns like all others, aggregates standing in them as columns of the
+Aggregate. When everything is bound (``_Select.regrouped``), subexpressions equal to a group key become the key's
+column, and a column of FROM that is then left is an error: it is neither grouped nor aggregated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from planner import types
+from planner.binder_clause import Aggregates, ClauseScope
+from planner.binder_from import bind_from
+from planner.binder_names import output_name
+from planner.binder_order import (
+    apply_modifiers,
+    is_all,
+    is_constant,
+    limited,
+    order_items,
+    position_in,
+    sort_direction,
+)
+from planner.binder_regroup import Grouping
+from planner.binder_scope import BoundQuery, Environment, FromScope, OuterScope
+from planner.binder_star import SelectItem, expand
+from planner.binder_subquery import Attachment, attach_all
+from planner.binder_tables import with_ctes
+from planner.errors import UnsupportedError
+from planner.expr import (
+    Column,
+    ColumnId,
+    Comparison,
+    Expr,
+    Field,
+    Literal,
+    SortKey,
+    column,
+    columns_of,
+    is_volatile,
+    new_field,
+)
+from planner.logical import Aggregate, Filter, Item, LogicalPlan, Project, RowNumber, Sort, project_to
+from planner.optimizer.nullability import can_be_null, nullable_columns
+
+# Parts of a SELECT that this module binds; any other that is present is not supported.
+_HANDLED = frozenset(
+    {"with_", "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct"}
+)
+_WHAT = {
+    "qualify": "QUALIFY", "windows": "WINDOW", "sample": "USING SAMPLE", "laterals": "LATERAL VIEW",
+    "pivots": "PIVOT", "connect": "CONNECT BY", "match": "MATCH_RECOGNIZE", "into": "SELECT INTO",
+    "kind": "SELECT AS", "locks": "FOR UPDATE", "hint": "a hint", "prewhere": "PREWHERE", "sort": "SORT BY",
+    "cluster": "CLUSTER BY", "distribute": "DISTRIBUTE BY", "settings": "SETTINGS", "format": "FORMAT",
+}  # fmt: skip
+
+
+def bind_select(node: exp.Select, env: Environment, outer: OuterScope | None) -> BoundQuery:
+    """A SELECT with everything that belongs to it."""
+    for key, value in node.args.items():
+        if value and key not in _HANDLED:
+            place = value if isinstance(value, exp.Expression) else value[0] if isinstance(value, list) else node
+            raise env.unsupported(f"{_WHAT.get(key, key.strip('_').upper())} is not supported yet", place)
+    return _Select(node, with_ctes(node, env, outer), outer).bind()
+
+
+@dataclass(slots=True)
+class _Select:
+    """The state of one SELECT while it is bound."""
+
+    node: exp.Select
+    env: Environment
+    outer: OuterScope | None
+    plan: LogicalPlan = field(init=False)
+    source: FromScope = field(init=False)
+    items: list[SelectItem] = field(default_factory=list)
+    bound: list[Expr] = field(default_factory=list)  # the items bound so far
+    grouping: Grouping = field(init=False)
+    aggregates: Aggregates = field(default_factory=Aggregates)
+    resolving: set[str] = field(default_factory=set)  # aliases being bound, against cycles
+    scope: ClauseScope = field(init=False)  # of SELECT and ORDER BY
+
+    def bind(self) -> BoundQuery:
+        args = self.node.args
+        from_ = args.get("from_")
+        self.plan, self.source = bind_from(
+            from_.this if from_ is not None else None, list(args.get("joins") or ()), self.env, self.outer
+        )
+        self.items = expand(self.node, self.source, self.env)
+        if args.get("where") is not None:
+            self._where(args["where"].this)
+        self.grouping = Grouping(self.env, self.source)
+        self.scope = ClauseScope(
+            self.env, "SELECT", self.source, self.outer, self._earlier_alias, self.aggregates
+        )
+        if args.get("group") is not None:
+            self._group(args["group"])
+        for item in self.items:
+            self.bound.append(self._item(item))
+        having, having_scope = self._having(args.get("having"))
+        self.scope.clause = "ORDER BY"
+        order = self._order_keys()
+        distinct_on = self._distinct_on()
+        self._aggregate(having, having_scope)
+        return self._output(order, distinct_on)
+
+    # -- clauses
+
+    def _where(self, node: exp.Expression) -> None:
+        scope = ClauseScope(self.env, "WHERE", self.source, self.outer)
+        scope.find_alias = lambda name: self._alias_in(name, scope)
+        predicate = scope.predicate(node)
+        self.plan = Filter(attach_all(self.plan, scope.attachments), predicate)
+
+    def _group(self, node: exp.Group) -> None:
+        for key, what in (("grouping_sets", "GROUPING SETS"), ("rollup", "ROLLUP"), ("cube", "CUBE"), ("totals", "TOTALS")):
+            if node.args.get(key):
+                raise self.env.unsupported(f"{what} is not supported yet", node)
+        scope = ClauseScope(self.env, "GROUP BY", self.source, self.outer)
+        scope.find_alias = lambda name: self._alias_in(name, scope)
+        self.grouping.active = True
+        if node.args.get("all"):
+            self._group_by_all(scope)
+        for key in node.expressions:
+            if isinstance(key, exp.Rollup | exp.Cube | exp.GroupingSets):
+                raise self.env.unsupported(f"{key.key.upper()} is not supported yet", key)
+            self._group_key(key, scope)
+        self.plan = self.grouping.project(attach_all(self.plan, scope.attachments))
+
+    def _group_by_all(self, scope: ClauseScope) -> None:
+        """GROUP BY ALL: every item without an aggregate."""
+        for index, item in enumerate(self.items):
+            if item.node is None or not item.has_aggregate:
+                self._group_item(index, scope)
+
+    def _group_key(self, node: exp.Expression, scope: ClauseScope) -> None:
+        while isinstance(node, exp.Paren):
+            node = node.this
+        if isinstance(node, exp.Tuple):
+            for part in node.expressions:
+                self._group_key(part, scope)
+            return
+        position = position_in(node, len(self.items), "GROUP BY", self.env)
+        if position is not None:
+            self._group_item(position, scope)
+            return
+        index = self._alias_index(node)
+        if index is not None:
+            self._group_item(index, scope)
+            return
+        self.grouping.add(scope.expression(node), output_name(node, self.env.sql))
+
+    def _alias_index(self, node: exp.Expression) -> int | None:
+        """The item that a GROUP BY key names by its alias: where FROM has no column of that name."""
+        if not isinstance(node, exp.Column) or node.args.get("table") is not None:
+            return None
+        name = node.name.lower()
+        if name in self.source.by_name:
+            return None
+        return next((i for i, item in enumerate(self.items) if item.alias == name), None)
+
+    def _group_item(self, index: int, scope: ClauseScope) -> None:
+        item = self.items[index]
+        if item.field is not None:
+            self.grouping.add(column(item.field), item.name)
+            return
+        assert item.node is not None
+        if item.has_aggregate:
+            raise self.env.error("GROUP BY cannot contain aggregates", item.node, hint=f"column {index + 1} is one")
+        item.key = self.grouping.add(scope.expression(item.node), item.name)
+
+    def _item(self, item: SelectItem) -> Expr:
+        if item.field is not None:
+            self.scope.places.setdefault(item.field.id, item.place)
+            return column(item.field)
+        if item.key is not None:
+            return item.key
+        assert item.node is not None
+        return self.scope.expression(item.node)
+
+    def _having(self, node: exp.Having | None) -> tuple[Expr | None, ClauseScope | None]:
+        if node is None:
+            return None, None
+        self.grouping.active = True
+        scope = ClauseScope(
+            self.env, "HAVING", self.source, self.outer, self._earlier_alias, self.aggregates,
+            prefers_alias=lambda id: not self.grouping.has_column(id),
+        )  # fmt: skip
+        return scope.predicate(node.this), scope
+
+    # -- aliases
+
+    def _earlier_alias(self, name: str) -> Expr | None:
+        """A SELECT alias as SELECT (of items further left), HAVING and ORDER BY see it: the item as it is bound."""
+        name = name.lower()
+        for item, expr in zip(self.items, self.bound, strict=False):
+            if item.alias == name:
+                if is_volatile(expr):
+                    raise UnsupportedError(f'the alias "{name}" of a random value cannot be used again')
+                return expr
+        return None
+
+    def _alias_in(self, name: str, scope: ClauseScope) -> Expr | None:
+        """A SELECT alias as WHERE and GROUP BY see it: the item's expression bound in that clause."""
+        name = name.lower()
+        if name in self.resolving:
+            return None
+        for item in self.items:
+            if item.alias != name or item.node is None:
+                continue
+            self.resolving.add(name)
+            try:
+                return scope.expression(item.node)
+            finally:
+                self.resolving.discard(name)
+        return None
+
+    # -- ordering
+
+    def _order_keys(self) -> list[tuple[Expr | int, bool, bool]]:
+        """The ORDER BY keys: an output column's index, or an expression beside them; direction, NULLs first."""
+        keys: list[tuple[Expr | int, bool, bool]] = []
+        for item in order_items(self.node, self.env):
+            direction = sort_direction(item)
+            if is_all(item.this):
+                keys += [(index, *direction) for index in range(len(self.items))]
+                continue
+            target = self._order_target(item.this)
+            if isinstance(target, int) or not is_constant(target):
+                keys.append((target, *direction))
+        return keys
+
+    def _order_target(self, node: exp.Expression) -> Expr | int:
+        while isinstance(node, exp.Paren):
+            node = node.this
+        position = position_in(node, len(self.items), "ORDER BY", self.env)
+        if position is not None:
+            return position
+        if isinstance(node, exp.Column) and node.args.get("table") is None:
+            name = node.name.lower()
+            for index, item in enumerate(self.items):
+                if item.name.lower() == name:
+                    return index
+        expr = self.scope.expression(node)
+        for index, bound in enumerate(self.bound):
+            if bound == expr and not is_volatile(expr):
+                return index
+        return expr
+
+    def _distinct_on(self) -> list[Expr | int] | None:
+        distinct = self.node.args.get("distinct")
+        if distinct is None or distinct.args.get("on") is None:
+            return None
+        on = distinct.args["on"]
+        nodes = on.expressions if isinstance(on, exp.Tuple) else [on]
+        self.scope.clause = "DISTINCT ON"
+        return [self._order_target(n) for n in nodes]
+
+    # -- assembly
+
+    def _aggregate(self, having: Expr | None, having_scope: ClauseScope | None) -> None:
+        """Puts the Aggregate and HAVING on the plan, if the query groups at all."""
+        grouped = self.grouping.active or bool(self.aggregates.items)
+        if grouped:
+            plan = attach_all(self.plan, self.aggregates.attachments)
+            items = tuple(self.aggregates.items.values())
+            self.plan = Aggregate(plan, self.grouping.columns, items)
+            self.grouping.visible = self.plan.schema.ids
+        if having is not None and having_scope is not None:
+            places = having_scope.places
+            # An alias that HAVING names may be a subquery of the SELECT list.
+            produced = frozenset().union(*(a.produced for a in self.scope.attachments))
+            if not produced.isdisjoint(columns_of(having).union(*(a.needed for a in having_scope.attachments))):
+                self.plan = attach_all(self.plan, self._regrouped(self.scope.attachments, self.scope))
+                self.scope.attachments = []
+            self.plan = attach_all(self.plan, self._regrouped(having_scope.attachments, having_scope))
+            self.plan = Filter(self.plan, self.grouping.rewrite(having, places))
+
+    def _regrouped(self, attachments: Sequence[Attachment], scope: ClauseScope) -> list[Attachment]:
+        return [self.grouping.rewrite_attachment(a, scope.places) for a in attachments]
+
+    def _output(
+        self, order: list[tuple[Expr | int, bool, bool]], distinct_on: list[Expr | int] | None
+    ) -> BoundQuery:
+        places = self.scope.places
+        plan = attach_all(self.plan, self._regrouped(self.scope.attachments, self.scope))
+        projection = _Projection(plan, self.env)
+        for item, expr in zip(self.items, self.bound, strict=True):
+            projection.add(self.grouping.rewrite(expr, places), item.name)
+        outputs = len(self.items)
+        distinct = self.node.args.get("distinct") is not None
+
+        def place_of(target: Expr | int) -> Column:
+            if isinstance(target, int):
+                return column(projection.items[target].field)
+            if distinct and distinct_on is None:
+                raise self.env.error(
+                    "ORDER BY of SELECT DISTINCT must name columns of its output",
+                    self.node.args["order"],
+                    hint="add the expression to the SELECT list",
+                )
+            return column(projection.add(self.grouping.rewrite(target, places), "order").field)
+
+        keys = tuple(SortKey(place_of(target), *direction) for target, *direction in order)
+        on = None if distinct_on is None else tuple(place_of(target) for target in distinct_on)
+        plan = projection.plan()
+        ids = [item.field.id for item in projection.items[:outputs]]
+        if on is not None:
+            plan = _first_of_each(plan, on, keys)
+        elif distinct:
+            plan = Aggregate(plan, tuple(column(f) for f in plan.schema))
+        if keys:
+            plan = Sort(plan, keys)
+        plan = limited(project_to(plan, ids), self.node, self.env)
+        return BoundQuery(plan, tuple(item.name for item in self.items))
+
+
+@dataclass(slots=True)
+class _Projection:
+    """The columns of the SELECT list, and those beside it that ORDER BY needs."""
+
+    input: LogicalPlan
+    env: Environment
+    items: list[Item] = field(default_factory=list)
+    taken: set[ColumnId] = field(default_factory=set)
+
+    def add(self, expr: Expr, name: str) -> Item:
+        """A column for ``expr``: one of the input keeps its id, unless the output has it already."""
+        item = Item(self._field(expr, name), expr)
+        self.items.append(item)
+        return item
+
+    def _field(self, expr: Expr, name: str) -> Field:
+        schema = self.input.schema
+        if isinstance(expr, Column) and expr.id in schema and expr.id not in self.taken:
+            self.taken.add(expr.id)
+            return schema[expr.id]
+        return new_field(name, expr.dtype, can_be_null(expr, nullable_columns((schema,))))
+
+    def plan(self) -> LogicalPlan:
+        fields = [i.field.id for i in self.items]
+        if all(isinstance(i.expr, Column) and i.expr.id == i.field.id for i in self.items):
+            return project_to(self.input, fields)
+        return Project(self.input, tuple(self.items))
+
+
+def _first_of_each(plan: LogicalPlan, on: tuple[Column, ...], keys: tuple[SortKey, ...]) -> LogicalPlan:
+    """DISTINCT ON: the first row, by ORDER BY, of each value of ``on``."""
+    number = new_field("row_number", types.BIGINT, nullable=False)
+    partition = tuple(dict.fromkeys(on))
+    numbered = RowNumber(plan, partition, keys, number)
+    return Filter(numbered, Comparison("=", column(number), Literal(1, types.BIGINT)))
+
+
+def bind_parenthesized(node: exp.Expression, env: Environment, outer: OuterScope | None) -> BoundQuery:
+    """``(query) ORDER BY … LIMIT …``."""
+    env = with_ctes(node, env, outer)
+    return apply_modifiers(env.bind_query(node.this, env, outer), node, env, outer)
+
+

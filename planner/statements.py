@@ -1,0 +1,131 @@
+"""What a statement asks a session to do: the binder's result, which names no syntax any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from planner.catalog import Table, View
+from planner.logical import LogicalPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Rows to compute; ``names`` are the output columns as the user wrote them, repeated names included."""
+
+    plan: LogicalPlan
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDefinition:
+    """A column of CREATE TABLE."""
+
+    name: str
+    dtype: pa.DataType
+    not_null: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTable:
+    """CREATE TABLE with columns, or from a query.
+
+    Args:
+        columns: the columns, none if there is a query.
+        query: its rows are the table's.
+        keys: PRIMARY KEY and UNIQUE constraints: sets of columns (by name) whose values no two rows share. Columns of
+            a primary key are also ``not_null``.
+    """
+
+    name: str
+    columns: tuple[ColumnDefinition, ...] = ()
+    query: Query | None = None
+    replace: bool = False
+    if_not_exists: bool = False
+    keys: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CreateView:
+    """CREATE VIEW; ``view`` holds the query's own text."""
+
+    view: View
+    replace: bool = False
+    if_not_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CreateIndex:
+    """CREATE INDEX: nothing to do, since an index changes no answer."""
+
+    name: str
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """DROP TABLE, DROP VIEW or DROP INDEX; ``kind`` is "TABLE", "VIEW" or "INDEX"."""
+
+    kind: str
+    names: tuple[str, ...]
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """INSERT: the query has the table's columns, in its order and types; columns that were not named are NULL."""
+
+    table: Table
+    name: str
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """DESCRIBE: the names and types of a query's columns."""
+
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class ShowTables:
+    """SHOW TABLES."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetOption:
+    """SET name = value; the value is a bool, int, float, str or None."""
+
+    name: str
+    value: bool | int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResetOption:
+    """RESET name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """EXPLAIN, or EXPLAIN ANALYZE."""
+
+    statement: Statement
+    analyze: bool = False
+
+
+Statement = (
+    Query
+    | CreateTable
+    | CreateView
+    | CreateIndex
+    | Drop
+    | Insert
+    | Describe
+    | ShowTables
+    | SetOption
+    | ResetOption
+    | Explain
+)
