@@ -1,8 +1,8 @@
 """Numbers: ``+ - * / // %`` without wrapping and without silent rounding.
 
-Each operation derives the bounds of its result. Where they prove that the result (and what it is computed through)
-fits, it is computed as it stands; where they do not, integers are computed in a wider type and cast back strictly,
-and decimals are computed as Polars decimals, which check.
+Each operation derives the bounds of its result. Where they prove that the result (and what it is computed
+through) fits, it is computed as it stands; where they do not, integers are computed in a wider type and cast
+back strictly, and decimals are computed as Polars decimals, which check.
 """
 
 from __future__ import annotations
@@ -232,7 +232,9 @@ def _checked_decimal(
     proof: tuple[tuple[Bounds, Bounds], Bounds],
     scope: Scope,
 ) -> Value:
-    """Through Polars decimals of 38 digits, which raise when they overflow (cuDF's wrap: there it must be proved)."""
+    """Through Polars decimals of 38 digits, which raise when they overflow (cuDF's wrap: there it must be
+    proved).
+    """
     bounds, result = proof
     if op not in ("+", "-", "*"):
         raise PlanError(f"operator {op} on decimals of more than 38 digits")

@@ -1,7 +1,8 @@
-"""The proleptic Gregorian calendar in integer arithmetic: exact for every date, and in forms that cuDF has too.
+"""The proleptic Gregorian calendar in integer arithmetic: exact for every date, and in forms that cuDF has
+too.
 
-(cuDF has neither Polars' month offsets nor its truncation.) After Howard Hinnant's "chrono-Compatible Low-Level Date
-Algorithms".
+(cuDF has neither Polars' month offsets nor its truncation.) After Howard Hinnant's "chrono-Compatible Low-
+Level Date Algorithms".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """CAST and TRY_CAST: every pair of types, with DuckDB's rounding and text forms.
 
-A cast that bounds prove safe is a plain cast. Otherwise it raises for a value that does not convert, or gives NULL
-where the cast is ``safe`` (TRY_CAST).
+A cast that bounds prove safe is a plain cast. Otherwise it raises for a value that does not convert, or
+gives NULL where the cast is ``safe`` (TRY_CAST).
 """
 
 from __future__ import annotations
@@ -353,7 +353,9 @@ def trim_fraction(text: pl.Expr) -> pl.Expr:
 
 
 def float_text(expr: pl.Expr) -> pl.Expr:
-    """Floats as DuckDB writes them: two digits of exponent at least, 'nan', and 1e-05 where Polars writes 0.00001."""
+    """Floats as DuckDB writes them: two digits of exponent at least, 'nan', and 1e-05 where Polars writes
+    0.00001.
+    """
     text = expr.cast(pl.String)
     small = (
         text.str.replace(r"^(-?)0\.0000([1-9])$", "${1}${2}e-05")

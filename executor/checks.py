@@ -1,7 +1,7 @@
 """Errors that rows raise while a query runs, and the Polars exceptions they come back as.
 
-Polars has no expression that raises. A strict cast of a value that does not fit does, and names the value: so a
-failed check casts a code that fits no Int8, and ``execution_error`` turns the code into words.
+Polars has no expression that raises. A strict cast of a value that does not fit does, and names the value:
+so a failed check casts a code that fits no Int8, and ``execution_error`` turns the code into words.
 """
 
 from __future__ import annotations

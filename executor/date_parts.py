@@ -223,7 +223,8 @@ def whole_parts(part: str, start: pl.Expr, end: pl.Expr) -> pl.Expr:
 
 
 def _whole_months(start: pl.Expr, end: pl.Expr) -> pl.Expr:
-    """Whole months from an earlier to a later moment: the last one counts when day and time have come round again.
+    """Whole months from an earlier to a later moment: the last one counts when day and time have come round
+    again.
 
     The last day of a short month stands for all the days that it lacks.
     """

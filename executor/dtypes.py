@@ -1,6 +1,7 @@
 """Which Polars type holds which SQL type.
 
-INTERVAL has no Polars type: inside kernels it is a struct of months, days and microseconds (``INTERVAL_STRUCT``).
+INTERVAL has no Polars type: inside kernels it is a struct of months, days and microseconds
+(``INTERVAL_STRUCT``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Expr → pl.Expr: the one translation of scalar expressions, for the CPU and the GPU.
 
-Three-valued logic is Polars' own (Kleene AND/OR, NULL through comparisons). Polars evaluates every branch of a CASE
-for every row, and may evaluate conjuncts in any order: so what may raise in a branch or behind an AND is compiled with
-a guard, and raises only for rows that reach it.
+Three-valued logic is Polars' own (Kleene AND/OR, NULL through comparisons). Polars evaluates every branch of
+a CASE for every row, and may evaluate conjuncts in any order: so what may raise in a branch or behind an AND
+is compiled with a guard, and raises only for rows that reach it.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ class KernelOptions:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Rows, and their columns by id. ``max_rows`` is a proved upper bound of the number of rows, where there is one.
+    """Rows, and their columns by id. ``max_rows`` is a proved upper bound of the number of rows, where there
+    is one.
 
     The lazy frame may have further columns that nothing refers to.
     """

@@ -1,7 +1,7 @@
 """Intervals: months, days and microseconds, which only a date turns into a length of time.
 
-Inside kernels an interval is a struct of the three (``dtypes.INTERVAL_STRUCT``). Comparison takes a month for 30 days
-and a day for 24 hours, as DuckDB and PostgreSQL do.
+Inside kernels an interval is a struct of the three (``dtypes.INTERVAL_STRUCT``). Comparison takes a month
+for 30 days and a day for 24 hours, as DuckDB and PostgreSQL do.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Join keys: what two sides are compared on.
 
-Several integer keys become one: Polars hashes one integer three times faster than a row of two, so keys whose bounds
-prove that they fit together are packed into 64 bits. ``IS NOT DISTINCT FROM`` keys beside plain ones get a partner
-column that keeps the plain ones' NULLs apart.
+Several integer keys become one: Polars hashes one integer three times faster than a row of two, so keys
+whose bounds prove that they fit together are packed into 64 bits. ``IS NOT DISTINCT FROM`` keys beside plain
+ones get a partner column that keeps the plain ones' NULLs apart.
 """
 
 from __future__ import annotations

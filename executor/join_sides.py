@@ -123,7 +123,9 @@ def inner_join(sides: Sides, context: Context) -> Frame:
 
 
 def numbered(frame: Frame, context: Context) -> tuple[Frame, str]:
-    """The frame with a row number, computed once for all who read it: the number must not change between readers."""
+    """The frame with a row number, computed once for all who read it: the number must not change between
+    readers.
+    """
     name = context.fresh("row_number")
     return Frame(frame.lazy.with_row_index(name).cache(), frame.columns, frame.max_rows), name
 

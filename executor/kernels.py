@@ -1,7 +1,7 @@
 """Physical plan → Polars LazyFrame, and running it.
 
-One fragment becomes one LazyFrame, which Polars' streaming engine or cuDF collects. The planner owns the plan: Polars'
-join reordering is off, build sides are given; its pushdown into scans is on.
+One fragment becomes one LazyFrame, which Polars' streaming engine or cuDF collects. The planner owns the
+plan: Polars' join reordering is off, build sides are given; its pushdown into scans is on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Aggregation: groups, DISTINCT, and each aggregate function.
 
-NULLs are skipped and an aggregate of no values is NULL (a count 0). Sums never wrap: they run in 64 bits where the
-bounds of the argument and the number of rows prove it, else in 128.
+NULLs are skipped and an aggregate of no values is NULL (a count 0). Sums never wrap: they run in 64 bits
+where the bounds of the argument and the number of rows prove it, else in 128.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Joins: every kind, with equalities, with further conditions, or with no equality at all.
 
-Polars joins on equalities. What else a match must satisfy is split by what it reads: a condition on one side becomes
-part of the keys or a filter of that side; a condition on both filters an inner join, and for the other kinds the left
-rows are numbered first, so that the rows that matched can be told from those that did not.
+Polars joins on equalities. What else a match must satisfy is split by what it reads: a condition on one side
+becomes part of the keys or a filter of that side; a condition on both filters an inner join, and for the
+other kinds the left rows are numbered first, so that the rows that matched can be told from those that did
+not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Mark joins: whether a left row has a match, as a column. EXISTS is two-valued, IN and ANY are three-valued."""
+"""Mark joins: whether a left row has a match, as a column. EXISTS is two-valued, IN and ANY are three-
+valued.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """A SQL value inside a kernel: a Polars expression, and how it holds the value.
 
-A DECIMAL(p,s) is mostly held as the *scaled integer* ``v * 10^s``: 64-bit where bounds prove that it fits, else
-128-bit. Polars' own decimals round products to the operands' scale and are slower; they stand at the edges (scans,
-blocks, results) and where 38 digits may overflow, because they check. Every integer and decimal value carries
-bounds, so that most arithmetic is proved safe when the plan is compiled and needs no check when it runs.
+A DECIMAL(p,s) is mostly held as the *scaled integer* ``v * 10^s``: 64-bit where bounds prove that it fits,
+else 128-bit. Polars' own decimals round products to the operands' scale and are slower; they stand at the
+edges (scans, blocks, results) and where 38 digits may overflow, because they check. Every integer and
+decimal value carries bounds, so that most arithmetic is proved safe when the plan is compiled and needs no
+check when it runs.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class Store(Enum):
 class Value:
     """A compiled expression of SQL type ``dtype``.
 
-    ``bounds`` hold every non-NULL value of an integer, or of a decimal times 10^scale. ``literal`` is the constant
-    when it is one (``is_literal``), so that it can be written in whatever store its partner has.
+    ``bounds`` hold every non-NULL value of an integer, or of a decimal times 10^scale. ``literal`` is the
+    constant when it is one (``is_literal``), so that it can be written in whatever store its partner has.
     """
 
     expr: pl.Expr

@@ -18,12 +18,17 @@ _SAMPLE = 20_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MemoryTable:
-    """Rows held as one Polars frame. ``unique`` names columns that are known to hold no value twice."""
+    """Rows held as one Polars frame.
+
+    ``unique`` names columns that are known to hold no value twice; ``keys`` are declared sets of columns that no two rows
+    may share.
+    """
 
     name: str
     frame: pl.DataFrame
     schema: pa.Schema
     unique: frozenset[str] = frozenset()
+    keys: tuple[tuple[str, ...], ...] = ()
     _statistics: dict[str, ColumnStatistics] = field(default_factory=dict, repr=False)
 
     def statistics(self, columns: Sequence[str]) -> TableStatistics:

@@ -1,0 +1,34 @@
+"""sqlray: SQL over files and data frames, on a laptop or a cluster."""
+
+from planner.errors import (
+    BindError,
+    CancelledError,
+    ExecutionError,
+    OutOfMemoryError,
+    ParseError,
+    PlanError,
+    Position,
+    SqlrayError,
+    UnsupportedError,
+)
+from sqlray.result import Result
+from sqlray.session import Session, connect, default_session, sql
+from sqlray.version import __version__
+
+__all__ = [
+    "BindError",
+    "CancelledError",
+    "ExecutionError",
+    "OutOfMemoryError",
+    "ParseError",
+    "PlanError",
+    "Position",
+    "Result",
+    "Session",
+    "SqlrayError",
+    "UnsupportedError",
+    "__version__",
+    "connect",
+    "default_session",
+    "sql",
+]

@@ -1,0 +1,79 @@
+"""One query's way: bound plan → optimized plan → physical plan → stage graph → running execution → Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from executor.arrow_output import to_arrow
+from executor.cancellation import Cancellation
+from executor.driver import Execution
+from executor.kernels import KernelOptions
+from executor.metrics import ProgressListener, QueryMetrics
+from planner.logical import LogicalPlan
+from planner.optimizer.context import OptimizerContext
+from planner.optimizer.driver import optimize
+from planner.physical import PhysicalPlan
+from planner.physical import pretty as physical_text
+from planner.physical_planner import PhysicalContext, plan_physical
+from planner.stages import StageGraph, cut
+from planner.statistics import Estimator
+from sqlray.options import Options
+
+
+@dataclass(slots=True)
+class PlannedQuery:
+    """A query that is ready to run, any number of times."""
+
+    bound: LogicalPlan
+    optimized: LogicalPlan
+    physical: PhysicalPlan
+    graph: StageGraph
+    names: tuple[str, ...]
+    options: Options
+    estimator: Estimator = field(repr=False)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The result's columns under the names that their user gave them."""
+        fields = zip(self.names, self.graph.result.plan.schema, strict=True)
+        return pa.schema([pa.field(name, f.dtype, f.nullable) for name, f in fields])
+
+    def execution(
+        self, cancellation: Cancellation | None = None, listener: ProgressListener | None = None
+    ) -> Execution:
+        return Execution(
+            self.graph,
+            self.options.memory_limit,
+            self.options.temp_directory,
+            cancellation or Cancellation(),
+            listener,
+            KernelOptions(),
+            QueryMetrics(),
+        )
+
+    def explain(self, analyze: bool) -> str:
+        return physical_text(self.physical)
+
+    def batches(self, execution: Execution) -> Iterator[pa.RecordBatch]:
+        """The rows of an execution as record batches of ``schema``."""
+        schema = self.schema
+        for frame in execution.batches():
+            yield from to_arrow(frame, schema).to_batches()
+
+
+def plan(bound: LogicalPlan, names: tuple[str, ...], options: Options) -> PlannedQuery:
+    """Optimize and plan a bound query.
+
+    Raises:
+        PlanError: an optimizer rule broke the plan.
+    """
+    estimator = Estimator()
+    optimized = optimize(bound, OptimizerContext(estimator, frozenset(options.disabled_rules)))
+    context = PhysicalContext(
+        estimator, memory_limit=options.memory_limit, broadcast_limit=options.broadcast_limit
+    )
+    physical = plan_physical(optimized, context)
+    return PlannedQuery(bound, optimized, physical, cut(physical), names, options, estimator)

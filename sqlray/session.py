@@ -1,0 +1,269 @@
+"""Session: tables, options, and ``sql()`` from text to Result."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from types import FrameType, TracebackType
+from typing import Any
+
+import pyarrow as pa
+
+from executor.cancellation import Cancellation
+from executor.metrics import ProgressListener
+from executor.sources.base import Source
+from executor.sources.files import open_files
+from executor.sources.memory import memory_table
+from planner.binder import BindContext, bind
+from planner.catalog import Catalog, Table, View
+from planner.errors import BindError, SqlrayError, UnsupportedError
+from planner.functions import scalar_names
+from planner.functions_aggregate import aggregate_names
+from planner.parser import parse
+from planner.statements import Query
+from sqlray import commands, pipeline
+from sqlray.options import OptionRow, Options
+from sqlray.result import Result
+from sqlray.variables import caller_frame, find_variable
+
+Parameters = Sequence[Any] | Mapping[str, Any] | None
+
+
+class Session:
+    """Named tables, options, and queries over them.
+
+    A session may be used from several threads. Tables are immutable: a query sees those of the moment it was made.
+
+    Args:
+        options: values of options by name, see ``Session.options()``.
+    """
+
+    def __init__(self, **options: object) -> None:
+        self._options = Options()
+        self._catalog = Catalog()
+        self._running: set[Cancellation] = set()
+        self._lock = threading.Lock()
+        self.progress: ProgressListener | None = None
+        for name, value in options.items():
+            self.set_option(name, value)
+
+    def sql(
+        self, query: str, params: Parameters = None, *, dialect: str | None = None, **tables: object
+    ) -> Result:
+        """Parse, bind and plan a query at once, and run it when its rows are first asked for.
+
+        Statements that change something (CREATE, INSERT, DROP, SET, …) run at once. Of several statements separated by
+        semicolons all run, and the last one's result is returned.
+
+        Args:
+            query: SQL. A table's name is looked for among ``tables``, the session's tables and views, and the variables
+                where ``sql`` was called; a quoted path (``from 'x.parquet'``) is a table.
+            params: values for ``?`` and ``$1`` (a sequence) or for ``$name`` (a mapping).
+            dialect: the SQL dialect of the query, by default the option ``dialect``.
+            tables: tables for this query alone.
+
+        Raises:
+            ParseError: the text is not SQL.
+            BindError: it does not fit the tables.
+            UnsupportedError: it needs something that sqlray cannot do yet.
+            ExecutionError: a statement that runs at once failed.
+        """
+        dialect = dialect or self._options.dialect
+        frame = caller_frame()
+        extra = {name.lower(): self._source(name, value) for name, value in tables.items()}
+        result: Result | None = None
+        try:
+            for syntax in parse(query, dialect):
+                # Every query but the last has to run now: nobody will ask for its rows.
+                if result is not None and result.columns:
+                    result.to_arrow()
+                context = self._context(query, dialect, params, extra, frame)
+                result = commands.execute(bind(syntax, context), self)
+        except SqlrayError as error:
+            if error.position is not None and error.sql is None:
+                error.sql = query
+            raise
+        return result if result is not None else Result(pa.schema([]), lambda: iter(()), lambda _: "", "")
+
+    def register(self, name: str, source: object) -> None:
+        """Give a name to a source of rows, in place of what had that name.
+
+        Args:
+            name: the table's name.
+            source: a path, glob, directory, URL, or list of paths; an Arrow table or reader, a Polars or pandas frame, a
+                list of dicts, a dict of columns, or anything with ``__arrow_c_stream__``.
+
+        Raises:
+            BindError: nothing is there, or it is not a source of rows.
+            ExecutionError: a file cannot be read.
+        """
+        table = self._source(name, source)
+        with self._lock:
+            self._catalog.put(name, table)
+
+    def unregister(self, name: str) -> None:
+        """Forget a table or view.
+
+        Raises:
+            BindError: there is none of that name.
+        """
+        with self._lock:
+            self._catalog.drop(name)
+
+    def tables(self) -> list[str]:
+        """The names of the session's tables and views."""
+        return self._catalog.names()
+
+    def schema(self, name: str) -> pa.Schema:
+        """The columns of a table or view.
+
+        Raises:
+            BindError: there is none of that name.
+        """
+        entry = self._catalog.get(name)
+        if entry is None:
+            raise self._catalog.unknown(name)
+        if isinstance(entry, View):
+            quoted = '"' + name.replace('"', '""') + '"'
+            return self.sql(f"select * from {quoted} limit 0", dialect="duckdb").schema
+        return entry.schema
+
+    def functions(self) -> list[str]:
+        """The names of all functions that queries may call."""
+        return sorted({*scalar_names(), *aggregate_names()})
+
+    def set_option(self, name: str, value: object) -> None:
+        """Set an option.
+
+        Raises:
+            BindError: there is no such option, or the value does not fit it.
+        """
+        self._options = self._options.set(name, value)
+
+    def reset_option(self, name: str | None = None) -> None:
+        """Set an option, or every one, to its default."""
+        self._options = self._options.reset(name)
+
+    def option(self, name: str) -> object:
+        """The value of an option."""
+        return self._options.get(name)
+
+    def options(self) -> list[OptionRow]:
+        """Every option: name, value, default and one line of help."""
+        return self._options.describe()
+
+    def cancel(self) -> None:
+        """Cancel the queries of this session that are running; callable from any thread or a signal handler."""
+        for cancellation in list(self._running):
+            cancellation.cancel()
+
+    def close(self) -> None:
+        """Cancel what is running and forget all tables. The session can be used again."""
+        self.cancel()
+        self._catalog = Catalog()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        names = self.tables()
+        shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        return f"<sqlray.Session: {len(names)} tables{': ' + shown if names else ''}>"
+
+    def _source(self, name: str, source: object) -> Source:
+        if isinstance(source, str) or hasattr(source, "__fspath__"):
+            return open_files(str(source), name=name)
+        if (
+            isinstance(source, (list, tuple))
+            and source
+            and all(isinstance(s, str) or hasattr(s, "__fspath__") for s in source)
+        ):
+            return open_files([str(s) for s in source], name=name)
+        if isinstance(source, Source):
+            return source
+        try:
+            return memory_table(name, source)
+        except (TypeError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise BindError(
+                f"cannot make a table of {name!r}: {error}",
+                hint="pass a path, an Arrow table, a pandas or Polars frame, or a list of dicts",
+            ) from None
+
+    def _context(
+        self,
+        query: str,
+        dialect: str,
+        params: Parameters,
+        extra: Mapping[str, Source],
+        frame: FrameType | None,
+    ) -> BindContext:
+        def lookup(name: str) -> Table | View | None:
+            return extra.get(name.lower()) or self._catalog.get(name) or find_variable(name, frame)
+
+        return BindContext(
+            sql=query,
+            dialect=dialect,
+            lookup=lookup,
+            open_path=open_files,
+            parameters=params,
+            now=datetime.now(UTC),
+            table_names=lambda: [*self._catalog.names(), *extra],
+        )
+
+    @property
+    def catalog(self) -> Catalog:
+        """The named tables and views."""
+        return self._catalog
+
+    def run_query(self, query: Query) -> Result:
+        """Plan a bound query; it runs when the Result is asked for rows."""
+        planned = pipeline.plan(query.plan, query.names, self._options)
+
+        def run() -> Iterator[pa.RecordBatch]:
+            cancellation = Cancellation()
+            self._running.add(cancellation)
+            try:
+                yield from planned.batches(planned.execution(cancellation, self.progress))
+            finally:
+                self._running.discard(cancellation)
+
+        return Result(planned.schema, run, planned.explain, options=self._options)
+
+
+def connect(target: str = "local", **options: object) -> Session:
+    """A new session.
+
+    Args:
+        target: "local" runs queries in this process, with nothing to start.
+        options: values of options by name.
+
+    Raises:
+        UnsupportedError: there is no runner of that name.
+    """
+    if target != "local":
+        raise UnsupportedError(f"cannot connect to {target!r}", hint="sqlray.connect() runs in this process")
+    return Session(**options)
+
+
+_default: Session | None = None
+_default_lock = threading.Lock()
+
+
+def default_session() -> Session:
+    """The session that ``sqlray.sql`` uses, made when it is first needed."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = Session()
+        return _default
+
+
+def sql(query: str, params: Parameters = None, *, dialect: str | None = None, **tables: object) -> Result:
+    """``Session.sql`` on the default session."""
+    return default_session().sql(query, params, dialect=dialect, **tables)
