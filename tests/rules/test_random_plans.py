@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from planner import types
 from planner.catalog import ColumnStatistics, TableStatistics
 from planner.expr import Comparison, Expr, Field, InList, Literal, Not, Or, column, conjunction
-from planner.logical import DependentJoin, LogicalPlan, Sort
+from planner.logical import DependentJoin, Filter, LogicalPlan, Sort
 from planner.optimizer.batch import Rule, rule_name
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.decorrelate import decorrelate
@@ -55,6 +56,22 @@ class RichGenerator(Generator):
         if self.rng.random() < 0.5:
             rows = tuple((at, *row[1:]) for at, row in enumerate(rows))
         return KnownTable(table.name, table.schema, rows)
+
+    def join(self, left: LogicalPlan, right: LogicalPlan, scope: Sequence[Field]) -> LogicalPlan:
+        return self.marked(Generator.join(self, left, right, scope), scope)
+
+    def dependent(self, left: LogicalPlan, scope: Sequence[Field], depth: int) -> LogicalPlan:
+        return self.marked(Generator.dependent(self, left, scope, depth), scope)
+
+    def marked(self, plan: LogicalPlan, scope: Sequence[Field]) -> LogicalPlan:
+        """Perhaps filtered by a mark: IN, NOT IN, and under OR."""
+        marks = [column(f) for f in plan.schema if f.dtype == types.BOOLEAN]
+        if not marks or self.rng.random() < 0.3:
+            return plan
+        mark = self.rng.choice(marks)
+        other = self.predicate(self.ints(plan), scope)
+        choice = self.rng.choice((mark, Not(mark), conjunction([Not(mark), other]), Or((mark, other))))
+        return Filter(plan, choice)
 
     def predicate(self, fields: Sequence[Field], scope: Sequence[Field]) -> Expr:
         if not fields or self.rng.random() < 0.3:
