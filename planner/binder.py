@@ -1,8 +1,8 @@
 """The binder: from a syntax tree to a ``Statement`` whose queries are typed logical plans.
 
-Binding gives names their meaning: every column becomes a ``ColumnId``, every expression gets its type and its casts,
-every subquery becomes a ``DependentJoin``. The work is cut by topic into the ``binder_*`` modules; this one is the
-entry, and says which module binds which kind of query.
+Binding gives names their meaning: every column becomes a ``ColumnId``, every expression gets its type and
+casts, every subquery becomes a ``DependentJoin``. The work is cut by topic into the ``binder_*`` modules;
+this one is the entry, and says which module binds which kind of query.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The scope that one clause's expressions are bound in: which columns, aliases, aggregates and subqueries it allows.
+"""The scope that one clause's expressions are bound in: its columns, aliases, aggregates and subqueries.
 
-``ClauseScope`` is the ``ExpressionScope`` of WHERE, SELECT, JOIN ON and the rest. It collects, and its owner applies:
-subqueries wait in ``attachments`` for the plan beneath the clause, aggregates in ``aggregates`` for the Aggregate.
+``ClauseScope`` is the ``ExpressionScope`` of WHERE, SELECT, JOIN ON and the rest. It collects, and its owner
+applies: subqueries wait in ``attachments`` for the plan beneath the clause, aggregates in ``aggregates`` for
+the Aggregate.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from planner import binder_subquery, coercion, evaluate
 from planner.binder_expressions import bind_aggregate_call, bind_condition, bind_expression, located
 from planner.binder_scope import Environment, FromScope, OuterScope, find_in, unknown_column
 from planner.binder_subquery import Attachment
-from planner.errors import BindError, SqlrayError, UnsupportedError
+from planner.errors import SqlrayError
 from planner.expr import AggregateCall, ColumnId, Expr, Literal, column, columns_of, new_field
 from planner.functions_aggregate import value_of_no_rows
 from planner.logical import AggregateItem
@@ -30,7 +31,7 @@ FindAlias = Callable[[str], Expr | None]
 
 @dataclass(slots=True)
 class Aggregates:
-    """The aggregates of one SELECT, each distinct one computed once; and the subqueries in their arguments."""
+    """The aggregates of one SELECT, equal ones computed once; and the subqueries in their arguments."""
 
     items: dict[AggregateCall, AggregateItem] = field(default_factory=dict)
     attachments: list[Attachment] = field(default_factory=list)
@@ -55,7 +56,7 @@ class ClauseScope:
         outer: the scope around the query, if it is a subquery.
         find_alias: SELECT aliases, which a name means where FROM has no such column.
         aggregates: where aggregates go; None where they are not allowed.
-        prefers_alias: says of a column that an alias of its name goes before it (HAVING: a column that is no key).
+        prefers_alias: whether an alias goes before a column of its name (HAVING: before one that is no key).
     """
 
     env: Environment
@@ -113,8 +114,10 @@ class ClauseScope:
         return self._attached(binder_subquery.bind_quantified(op, quantifier, left, query, self, self.env))
 
     def bind_aggregate(self, node: exp.Expression) -> Expr:
-        """The column of an aggregate. One whose arguments read only columns from around the query is the query's
-        around (ISO 9075-2, 10.9)."""
+        """The column of an aggregate.
+
+        One that reads columns from around the query alone belongs to the query around (ISO 9075-2, 10.9).
+        """
         inner = ClauseScope(self.env, "an aggregate", self.source, self.outer, self.find_alias)
         call = bind_aggregate_call(node, inner)
         read = columns_of(*call.expressions())
@@ -125,7 +128,9 @@ class ClauseScope:
             hint = _AGGREGATE_HINTS.get(self.clause)
             raise self.env.error(f"{self.clause} cannot contain aggregates", node, hint=hint)
         if not read.isdisjoint(item.field.id for item in self.aggregates.items.values()):
-            raise self.env.error("an aggregate cannot stand in an aggregate", node, hint=_AGGREGATE_HINTS["an aggregate"])
+            raise self.env.error(
+                "an aggregate cannot stand in an aggregate", node, hint=_AGGREGATE_HINTS["an aggregate"]
+            )
         if any(not read.isdisjoint(a.produced) for a in self.attachments):
             raise self.env.unsupported("an aggregate of an alias that is a subquery is not supported", node)
         self.aggregates.attachments += inner.attachments
@@ -198,9 +203,8 @@ def parameter(node: exp.Expression, env: Environment) -> Literal:
     key = node.name
     shown = f"parameter {key}" if key.isdigit() else f"parameter ${key}"
     if isinstance(given, Mapping):
-        for candidate in (key, int(key)) if key.isdigit() else (key,):
-            if candidate in given:
-                return coercion.literal_of(given[candidate])
+        if key in given:
+            return coercion.literal_of(given[key])
     elif given is not None and key.isdigit() and 1 <= int(key) <= len(given):
         return coercion.literal_of(given[int(key) - 1])
     if not given:

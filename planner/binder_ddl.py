@@ -52,7 +52,9 @@ def _table(node: exp.Expression, env: Environment, bind_query: BindTop, table_na
         query = bind_query(source, env)
         names = _renamed([p.name for p in parts if isinstance(p, exp.Identifier)], query.names, target, env)
         if len(names) != len({n.lower() for n in names}):
-            raise env.error(f'table "{name}" would have two columns of one name', target, hint="give each an alias")
+            raise env.error(
+                f'table "{name}" would have two columns of one name', target, hint="give each an alias"
+            )
         return CreateTable(name, (), Query(query.plan, names), replace, exists)
     definition = _Definition(env)
     for part in parts:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sqlglot import exp
 
-from planner import binder_tables, coercion, types
+from planner import binder_tables, coercion
 from planner.binder_clause import ClauseScope, add_place
 from planner.binder_scope import (
     BoundQuery,
@@ -20,7 +18,6 @@ from planner.binder_scope import (
     scope_of,
 )
 from planner.binder_subquery import Attachment, attach_all, query_of
-from planner.errors import BindError
 from planner.expr import Call, ColumnId, Expr, Field, column, columns_of, conjunction, conjuncts, new_field
 from planner.logical import (
     DependentJoin,
@@ -111,7 +108,9 @@ def _bind_item(node: exp.Expression, env: Environment, outer: OuterScope) -> tup
             bound = env.bind_query(query_of(node.this), env, outer)
             return bound.plan, scope_of(_named(bound, node, "", env))
         case exp.Unnest():
-            raise env.unsupported("UNNEST is not supported yet", node, hint="list types are not supported yet")
+            raise env.unsupported(
+                "UNNEST is not supported yet", node, hint="list types are not supported yet"
+            )
         case _:
             raise env.unsupported(f"{type(node).__name__} is not supported in FROM", node)
 
@@ -141,7 +140,7 @@ def _named(
     env: Environment,
     fields: tuple[Field, ...] | None = None,
 ) -> Relation:
-    """A query's output under its alias: ``t(a, b)`` renames the first columns, and a name met twice gets a number."""
+    """A query's output under its alias: ``t(a, b)`` renames the first columns; repeated names get numbers."""
     fields = bound.fields if fields is None else fields
     alias = node.args.get("alias")
     name = alias.name if alias is not None and alias.name else default
@@ -260,7 +259,9 @@ def _using(node: exp.Join, left: FromScope, right: FromScope, env: Environment) 
         return []
     shared = [exp.to_identifier(c.name, quoted=True) for c in left.visible if c.name.lower() in right.by_name]
     if not shared:
-        raise env.error("NATURAL JOIN of tables without a common column", node.this, hint="join ON a condition")
+        raise env.error(
+            "NATURAL JOIN of tables without a common column", node.this, hint="join ON a condition"
+        )
     return list(shared)
 
 
@@ -279,9 +280,10 @@ def _join_using(
 
     The one column is the preserved side's; of a FULL JOIN it is whichever is not NULL.
     """
-    pairs: list[tuple[VisibleColumn, VisibleColumn]] = []
-    for name in names:
-        pairs.append((_using_column(name, left_scope, "left", env), _using_column(name, right_scope, "right", env)))
+    pairs = [
+        (_using_column(name, left_scope, "left", env), _using_column(name, right_scope, "right", env))
+        for name in names
+    ]
     condition = []
     for (a, b), name in zip(pairs, names, strict=True):
         with add_place(env, node.this if not name.meta else name):
@@ -320,5 +322,3 @@ def _using_column(name: exp.Expression, scope: FromScope, side: str, env: Enviro
         raise env.error(f'USING column "{name.name}" is ambiguous on the {side} side of the join', name)
     names = ", ".join(dict.fromkeys(c.name for c in scope.visible))
     raise env.error(f'the {side} side of the join has no column "{name.name}"', name, hint=f"it has {names}")
-
-

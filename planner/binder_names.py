@@ -6,7 +6,7 @@ from sqlglot import exp
 
 from planner.parser import source_text
 
-_BINARY = {
+_BINARY: dict[type[exp.Expression], str] = {
     exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.IntDiv: "//", exp.Mod: "%",
     exp.EQ: "=", exp.NEQ: "!=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
     exp.And: "AND", exp.Or: "OR", exp.DPipe: "||", exp.Like: "~~", exp.ILike: "~~*",
@@ -15,7 +15,9 @@ _BINARY = {
 }  # fmt: skip
 _KEYWORD_FUNCTIONS = frozenset({"coalesce"})
 # DuckDB quotes a function's name where it is a keyword too.
-_QUOTED_FUNCTIONS = frozenset({"substring", "nullif", "if", "left", "right", "replace", "trim", "position", "overlay"})
+_QUOTED_FUNCTIONS = frozenset(
+    {"substring", "nullif", "if", "left", "right", "replace", "trim", "position", "overlay"}
+)
 
 
 def output_name(node: exp.Expression, sql: str) -> str:
@@ -67,7 +69,9 @@ def _text(node: exp.Expression, sql: str) -> str:
             return f"{_text(node.this, sql)} FILTER (WHERE {_text(node.expression.this, sql)})"
         case exp.Ordered():
             return _text(node.this, sql) + (" DESC" if node.args.get("desc") else "")
-        case exp.Func() if not isinstance(node, exp.Exists | exp.Extract | exp.Window):
+        case exp.Exists() | exp.Extract() | exp.Window():
+            return str(node.sql("duckdb"))
+        case exp.Func():
             return _function(node, sql)
         case _:
             return node.sql("duckdb")
@@ -107,14 +111,14 @@ def _list(nodes: list[exp.Expression], sql: str) -> str:
     return ", ".join(_text(n, sql) for n in nodes)
 
 
-def _function(node: exp.Func, sql: str) -> str:
+def _function(node: exp.Expression, sql: str) -> str:
     """A call under the name that the query wrote: the tree has the name of sqlglot's class."""
     if _is_count_star(node):
         return "count_star()"
     if isinstance(node, exp.Anonymous):
         written = str(node.this)
     else:
-        written = source_text(node, sql) or node.sql_name()
+        written = source_text(node, sql) or node.key
     name = written.lower()
     if not name.isidentifier():
         return node.sql("duckdb")
@@ -123,20 +127,24 @@ def _function(node: exp.Func, sql: str) -> str:
     elif name in _QUOTED_FUNCTIONS:
         name = f'"{name}"'
     if isinstance(node.this, exp.Order):  # string_agg(x, ',' ORDER BY y)
-        rest = [value for key, value in node.args.items() if key != "this" and isinstance(value, exp.Expression)]
+        rest = [
+            value for key, value in node.args.items() if key != "this" and isinstance(value, exp.Expression)
+        ]
         order = ", ".join(_text(k, sql) for k in node.this.expressions)
         return f"{name}({_list([node.this.this, *rest], sql)} ORDER BY {order})"
     return f"{name}({_list(_arguments(node), sql)})"
 
 
-def _is_count_star(node: exp.Func) -> bool:
+def _is_count_star(node: exp.Expression) -> bool:
     if isinstance(node, exp.Anonymous):
         arguments = node.expressions
-        return str(node.this).lower() == "count" and len(arguments) == 1 and isinstance(arguments[0], exp.Star)
+        return (
+            str(node.this).lower() == "count" and len(arguments) == 1 and isinstance(arguments[0], exp.Star)
+        )
     return isinstance(node, exp.Count) and isinstance(node.this, exp.Star)
 
 
-def _arguments(node: exp.Func) -> list[exp.Expression]:
+def _arguments(node: exp.Expression) -> list[exp.Expression]:
     if isinstance(node, exp.Anonymous):
         return list(node.expressions)
     arguments: list[exp.Expression] = []

@@ -1,4 +1,4 @@
-"""ORDER BY, LIMIT and OFFSET over the output of a query: set operations, VALUES and queries in parentheses."""
+"""ORDER BY, LIMIT and OFFSET over a query's output: of set operations, VALUES and queries in parentheses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,11 @@ def position_in(node: exp.Expression, count: int, clause: str, env: Environment)
     """The index that an integer in ORDER BY or GROUP BY means, None if ``node`` is no integer."""
     negative = isinstance(node, exp.Neg)
     literal = node.this if negative else node
-    if not isinstance(literal, exp.Literal) or literal.args.get("is_string") or not str(literal.this).isdigit():
+    if (
+        not isinstance(literal, exp.Literal)
+        or literal.args.get("is_string")
+        or not str(literal.this).isdigit()
+    ):
         return None
     position = -int(literal.this) if negative else int(literal.this)
     if not 1 <= position <= count:

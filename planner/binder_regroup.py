@@ -57,7 +57,9 @@ class Grouping:
         if not self.computed:
             return plan
         nullable = nullable_columns((plan.schema,))
-        items = [Item(replace(i.field, nullable=can_be_null(i.expr, nullable)), i.expr) for i in self.computed]
+        items = [
+            Item(replace(i.field, nullable=can_be_null(i.expr, nullable)), i.expr) for i in self.computed
+        ]
         return Project(plan, (*passthrough(plan.schema.fields), *items))
 
     @property
@@ -124,9 +126,7 @@ class Grouping:
         assert self.visible is not None
         return (ids & self.source_ids) - self.visible
 
-    def _refuse(
-        self, id: ColumnId, expr: Expr | None, places: Mapping[ColumnId, exp.Expression]
-    ) -> None:
+    def _refuse(self, id: ColumnId, expr: Expr | None, places: Mapping[ColumnId, exp.Expression]) -> None:
         place = places.get(id)
         names = [c.name for c in self.source.visible if c.field.id == id]
         names += [c.name for r in self.source.relations for c in r.columns if c.field.id == id]

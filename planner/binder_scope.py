@@ -1,7 +1,7 @@
 """What names mean while a query is bound: the tables of FROM, the scopes around a subquery, the CTEs.
 
-Everything that binding needs from outside is a ``BindContext``; an ``Environment`` adds what the place in the query
-adds: the CTEs in sight, and the text that positions refer to (a view has its own).
+Everything that binding needs from outside is a ``BindContext``; an ``Environment`` adds what the place in the
+query adds: the CTEs in sight, and the text that positions refer to (a view has its own).
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ from planner.parser import DEFAULT_DIALECT, position_of
 class OpenPath(Protocol):
     """Opens files as a table.
 
-    ``paths`` is what the query names: one path, glob or directory, or a list of them. ``format`` is "parquet", "csv",
-    "json" or "arrow" where a function such as ``read_csv`` says it, and ``options`` are that function's named arguments.
+    ``paths`` is what the query names: one path, glob or directory, or a list of them. ``format`` is
+    "parquet", "csv", "json" or "arrow" where a function such as ``read_csv`` says it, and ``options`` are
+    that function's named arguments.
     """
 
     def __call__(
-        self, paths: str | Sequence[str], format: str | None = None, options: Mapping[str, object] | None = None
+        self,
+        paths: str | Sequence[str],
+        format: str | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> Table: ...
 
 
@@ -76,7 +80,7 @@ class BoundQuery:
 
 
 class BindQuery(Protocol):
-    """``binder.bind_query``, handed around so that the modules by topic need not import each other in a circle."""
+    """``binder.bind_query``, handed around lest the modules by topic import each other in a circle."""
 
     def __call__(self, node: exp.Expression, env: Environment, outer: OuterScope | None) -> BoundQuery: ...
 
@@ -105,13 +109,17 @@ class Environment:
     dialect: str
     bind_query: BindQuery
     ctes: Mapping[str, CommonTable] = field(default_factory=dict)
-    uses: Mapping[str, int] = field(default_factory=dict)  # how often a name stands as a table in this statement
+    uses: Mapping[str, int] = field(
+        default_factory=dict
+    )  # how often a name stands as a table in this statement
     views: tuple[str, ...] = ()  # the views being expanded, against cycles
 
     def with_ctes(self, ctes: Mapping[str, CommonTable]) -> Environment:
         return replace(self, ctes=ctes)
 
-    def error(self, message: str, node: exp.Expression | None = None, *, hint: str | None = None) -> BindError:
+    def error(
+        self, message: str, node: exp.Expression | None = None, *, hint: str | None = None
+    ) -> BindError:
         return BindError(message, position=position_of(node, self.sql), sql=self.sql, hint=hint)
 
     def unsupported(
@@ -122,7 +130,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class VisibleColumn:
-    """A column that ``*`` and an unqualified name see: its name, the field, and the table it is of ("" if merged)."""
+    """A column that ``*`` and an unqualified name see: its name, the field, and its table ("" if merged)."""
 
     name: str
     field: Field
@@ -179,7 +187,7 @@ def beside(left: FromScope, right: FromScope) -> FromScope:
 
 @dataclass(slots=True)
 class OuterScope:
-    """The scope around a subquery, and which of its columns the subquery reads (with the first place that does)."""
+    """The scope around a subquery, and which of its columns the subquery reads, with the first place of each."""
 
     parent: NameScope
     captured: dict[ColumnId, exp.Expression] = field(default_factory=dict)
@@ -281,13 +289,17 @@ def unknown_column(node: exp.Column, names: list[str], tables: list[str], env: E
             raise env.unsupported(f'"{table.name}" is a column; fields of a column are not supported', node)
         close = nearest(table.name, tables)
         known = ", ".join(dict.fromkeys(tables)) or "none"
-        hint = f'did you mean "{close}"?' if close else f"tables in this query: {known}"
-        raise env.error(f'there is no table "{table.name}" in this query', table, hint=hint)
+        advice = f'did you mean "{close}"?' if close else f"tables in this query: {known}"
+        raise env.error(f'there is no table "{table.name}" in this query', table, hint=advice)
     if table is None and node.name.lower() in {t.lower() for t in tables}:
         raise env.unsupported(f'"{node.name}" is a table; a table as a value is not supported', node)
     close = nearest(node.name, names)
     shown = list(dict.fromkeys(names))
-    rest = f", … ({len(shown)} columns)" if len(shown) > 12 else ""
-    hint = f'did you mean "{close}"?' if close else f"columns here: {', '.join(shown[:12])}{rest}" if shown else None
+    hint: str | None = None
+    if close:
+        hint = f'did you mean "{close}"?'
+    elif shown:
+        rest = f", … ({len(shown)} columns)" if len(shown) > 12 else ""
+        hint = f"columns here: {', '.join(shown[:12])}{rest}"
     where = f' in table "{table.name}"' if table is not None else ""
     raise env.error(f'there is no column "{node.name}"{where}', node, hint=hint)

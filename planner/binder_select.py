@@ -1,8 +1,9 @@
 """SELECT: FROM, WHERE, GROUP BY, HAVING, SELECT, DISTINCT, ORDER BY, LIMIT, bound in this order.
 
-Expressions after grouping are bound over FROM's columns like all others, aggregates standing in them as columns of the
-Aggregate. When everything is bound (``_Select.regrouped``), subexpressions equal to a group key become the key's
-column, and a column of FROM that is then left is an error: it is neither grouped nor aggregated.
+Expressions after grouping are bound over FROM's columns like all others, aggregates standing in them as
+columns of the Aggregate. When everything is bound (``Grouping.rewrite``), subexpressions equal to a group
+key become the key's column, and a column of FROM that is then left is an error: it is neither grouped nor
+aggregated.
 """
 
 from __future__ import annotations
@@ -49,7 +50,19 @@ from planner.optimizer.nullability import can_be_null, nullable_columns
 
 # Parts of a SELECT that this module binds; any other that is present is not supported.
 _HANDLED = frozenset(
-    {"with_", "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct"}
+    {
+        "with_",
+        "expressions",
+        "from_",
+        "joins",
+        "where",
+        "group",
+        "having",
+        "order",
+        "limit",
+        "offset",
+        "distinct",
+    }
 )
 _WHAT = {
     "qualify": "QUALIFY", "windows": "WINDOW", "sample": "USING SAMPLE", "laterals": "LATERAL VIEW",
@@ -63,7 +76,9 @@ def bind_select(node: exp.Select, env: Environment, outer: OuterScope | None) ->
     """A SELECT with everything that belongs to it."""
     for key, value in node.args.items():
         if value and key not in _HANDLED:
-            place = value if isinstance(value, exp.Expression) else value[0] if isinstance(value, list) else node
+            place = (
+                value if isinstance(value, exp.Expression) else value[0] if isinstance(value, list) else node
+            )
             raise env.unsupported(f"{_WHAT.get(key, key.strip('_').upper())} is not supported yet", place)
     return _Select(node, with_ctes(node, env, outer), outer).bind()
 
@@ -117,7 +132,12 @@ class _Select:
         self.plan = Filter(attach_all(self.plan, scope.attachments), predicate)
 
     def _group(self, node: exp.Group) -> None:
-        for key, what in (("grouping_sets", "GROUPING SETS"), ("rollup", "ROLLUP"), ("cube", "CUBE"), ("totals", "TOTALS")):
+        for key, what in (
+            ("grouping_sets", "GROUPING SETS"),
+            ("rollup", "ROLLUP"),
+            ("cube", "CUBE"),
+            ("totals", "TOTALS"),
+        ):
             if node.args.get(key):
                 raise self.env.unsupported(f"{what} is not supported yet", node)
         scope = ClauseScope(self.env, "GROUP BY", self.source, self.outer)
@@ -170,7 +190,9 @@ class _Select:
             return
         assert item.node is not None
         if item.has_aggregate:
-            raise self.env.error("GROUP BY cannot contain aggregates", item.node, hint=f"column {index + 1} is one")
+            raise self.env.error(
+                "GROUP BY cannot contain aggregates", item.node, hint=f"column {index + 1} is one"
+            )
         item.key = self.grouping.add(scope.expression(item.node), item.name)
 
     def _item(self, item: SelectItem) -> Expr:
@@ -195,7 +217,7 @@ class _Select:
     # -- aliases
 
     def _earlier_alias(self, name: str) -> Expr | None:
-        """A SELECT alias as SELECT (of items further left), HAVING and ORDER BY see it: the item as it is bound."""
+        """A SELECT alias as SELECT (of items further left), HAVING and ORDER BY see it: the bound item."""
         name = name.lower()
         for item, expr in zip(self.items, self.bound, strict=False):
             if item.alias == name:
@@ -222,7 +244,7 @@ class _Select:
     # -- ordering
 
     def _order_keys(self) -> list[tuple[Expr | int, bool, bool]]:
-        """The ORDER BY keys: an output column's index, or an expression beside them; direction, NULLs first."""
+        """The ORDER BY keys: an output column's index or another expression; descending; NULLs first."""
         keys: list[tuple[Expr | int, bool, bool]] = []
         for item in order_items(self.node, self.env):
             direction = sort_direction(item)
@@ -274,7 +296,9 @@ class _Select:
             places = having_scope.places
             # An alias that HAVING names may be a subquery of the SELECT list.
             produced = frozenset().union(*(a.produced for a in self.scope.attachments))
-            if not produced.isdisjoint(columns_of(having).union(*(a.needed for a in having_scope.attachments))):
+            if not produced.isdisjoint(
+                columns_of(having).union(*(a.needed for a in having_scope.attachments))
+            ):
                 self.plan = attach_all(self.plan, self._regrouped(self.scope.attachments, self.scope))
                 self.scope.attachments = []
             self.plan = attach_all(self.plan, self._regrouped(having_scope.attachments, having_scope))
@@ -360,5 +384,3 @@ def bind_parenthesized(node: exp.Expression, env: Environment, outer: OuterScope
     """``(query) ORDER BY … LIMIT …``."""
     env = with_ctes(node, env, outer)
     return apply_modifiers(env.bind_query(node.this, env, outer), node, env, outer)
-
-

@@ -24,7 +24,6 @@ from planner.logical import (
     RowNumber,
     Union,
     Values,
-    passthrough,
     project_to,
 )
 from planner.optimizer.nullability import can_be_null, nullable_columns
@@ -62,7 +61,7 @@ def bind_set_operation(node: exp.SetOperation, env: Environment, outer: OuterSco
 
 
 def _operands(node: exp.SetOperation) -> list[exp.Expression]:
-    """Both sides, or all of a chain of the same kind of UNION: long chains are one node and no deep recursion."""
+    """Both sides, or all of a chain of one kind of UNION, which becomes one node without deep recursion."""
     if not isinstance(node, exp.Union) or node.args.get("by_name"):
         return [node.this, node.expression]
     parts: list[exp.Expression] = []
@@ -81,8 +80,6 @@ def _operands(node: exp.SetOperation) -> list[exp.Expression]:
 
 def _has_own_parts(node: exp.Expression) -> bool:
     return any(node.args.get(key) for key in ("with_", "order", "limit", "offset", "side", "kind", "on"))
-
-
 
 
 def _by_name(inputs: list[BoundQuery]) -> tuple[list[BoundQuery], tuple[str, ...]]:
@@ -202,7 +199,11 @@ def bind_values(node: exp.Values, env: Environment, outer: OuterScope | None) ->
     for row in node.expressions:
         cells = row.expressions if isinstance(row, exp.Tuple) else [row]
         if width is not None and len(cells) != width:
-            raise env.error(f"VALUES rows have {width} and {len(cells)} columns", row, hint="all rows have the same number")
+            raise env.error(
+                f"VALUES rows have {width} and {len(cells)} columns",
+                row,
+                hint="all rows have the same number",
+            )
         width = len(cells)
         starts.append(len(scope.attachments))
         bound = [scope.expression(cell) for cell in cells]
@@ -230,5 +231,3 @@ def bind_values(node: exp.Values, env: Environment, outer: OuterScope | None) ->
             plans.append(Project(one, tuple(items)))
         plan = union(plans, names) if len(plans) > 1 else plans[0]
     return apply_modifiers(BoundQuery(plan, names), node, env, outer)
-
-

@@ -60,7 +60,9 @@ def table_name(node: exp.Expression, env: Environment) -> str:
         raise env.unsupported("this is not supported as a table's name", node)
     schema = node.args.get("db")
     if schema is not None and schema.name.lower() != "main":
-        raise env.unsupported(f'the schema "{schema.name}" is not supported', schema, hint="tables are in the schema main")
+        raise env.unsupported(
+            f'the schema "{schema.name}" is not supported', schema, hint="tables are in the schema main"
+        )
     return node.name
 
 
@@ -143,11 +145,9 @@ def _targets(
 
 def _describe(node: exp.Expression, env: Environment) -> Statement:
     target = node.this
-    if isinstance(target, exp.Query):
-        return Describe(bind_top_query(target, env))
-    if not isinstance(target, exp.Table):
-        raise env.unsupported("DESCRIBE is supported for tables and queries", node)
-    return Describe(_table_query(target, env))
+    if isinstance(target, exp.Table):
+        return Describe(_table_query(target, env))
+    return Describe(bind_top_query(target, env))
 
 
 def _table_query(table: exp.Table, env: Environment) -> Query:

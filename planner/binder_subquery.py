@@ -1,8 +1,8 @@
-"""Subqueries in expressions: each becomes a DependentJoin beneath the operator that evaluates the expression, and its
-value or truth a column of that join.
+"""Subqueries in expressions: each becomes a DependentJoin beneath the operator that evaluates the expression,
+and its value or truth a column of that join.
 
-``scalar`` → SINGLE, ``EXISTS`` → MARK, ``IN`` and ``ANY`` → MARK with a comparison, ``ALL`` → NOT ANY of the negated
-operator (x op ALL q fails for some row of q exactly when x negop ANY q; both are NULL together).
+A scalar one → SINGLE, ``EXISTS`` → MARK, ``IN`` and ``ANY`` → MARK with a comparison, ``ALL`` → NOT ANY of
+the negated operator (x op ALL q fails for some row of q exactly when x negop ANY q; both are NULL together).
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class Attachment:
     @property
     def needed(self) -> frozenset[ColumnId]:
         """The columns of the plan it is joined to, or of queries further out, that it reads."""
-        compared = frozenset() if self.comparison is None else columns_of(self.comparison) - self.plan.schema.ids
+        compared = (
+            frozenset() if self.comparison is None else columns_of(self.comparison) - self.plan.schema.ids
+        )
         return compared | self.captured.keys()
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from sqlglot import exp
 
-from planner import coercion, parser, types
-from planner.binder_clause import ClauseScope, add_place, constant
+from planner import parser, types
+from planner.binder_clause import add_place, constant
 from planner.binder_scope import BoundQuery, CommonTable, Environment, OuterScope
 from planner.catalog import Table, View
 from planner.errors import SqlrayError, nearest
@@ -183,7 +183,11 @@ def _bind_function(source: exp.Expression, env: Environment, outer: OuterScope) 
             name, arguments = source.key, []
     if name not in _READERS:
         close = nearest(name, [*_READERS, "range", "generate_series"])
-        hint = f'did you mean "{close}"?' if close else f"there are range, generate_series, {', '.join(_READERS)}"
+        hint = (
+            f'did you mean "{close}"?'
+            if close
+            else f"there are range, generate_series, {', '.join(_READERS)}"
+        )
         raise env.unsupported(f'the table function "{name}" is not supported', source, hint=hint)
     paths, options = _file_arguments(arguments, source, env)
     with add_place(env, source):
@@ -196,8 +200,12 @@ def _file_arguments(
     options: dict[str, object] = {}
     plain: list[exp.Expression] = []
     for argument in arguments:
-        if isinstance(argument, exp.EQ | exp.PropertyEQ) and isinstance(argument.this, exp.Column | exp.Identifier):
-            options[argument.this.name.lower()] = constant(argument.expression, env, "a table function's argument")
+        if isinstance(argument, exp.EQ | exp.PropertyEQ) and isinstance(
+            argument.this, exp.Column | exp.Identifier
+        ):
+            options[argument.this.name.lower()] = constant(
+                argument.expression, env, "a table function's argument"
+            )
         else:
             plain.append(argument)
     if len(plain) != 1:
@@ -248,5 +256,3 @@ def _series_of(values: range | list[int], name: str) -> BoundQuery:
     field = new_field(name, types.BIGINT, nullable=False)
     rows = tuple((Literal(value, types.BIGINT),) for value in values)
     return BoundQuery(Values((field,), rows), (name,))
-
-

@@ -34,8 +34,8 @@ class CreateTable:
     Args:
         columns: the columns, none if there is a query.
         query: its rows are the table's.
-        keys: PRIMARY KEY and UNIQUE constraints: sets of columns (by name) whose values no two rows share. Columns of
-            a primary key are also ``not_null``.
+        keys: PRIMARY KEY and UNIQUE constraints: sets of columns (by name) whose values no two rows share.
+            Columns of a primary key are also ``not_null``.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """INSERT: the query has the table's columns, in its order and types; columns that were not named are NULL."""
+    """INSERT: the query has the table's columns, in its order and types; those not named are NULL."""
 
     table: Table
     name: str
