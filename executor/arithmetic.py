@@ -7,9 +7,11 @@ back strictly, and decimals are computed as Polars decimals, which check.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -39,7 +41,9 @@ from planner.errors import PlanError
 def arithmetic(op: str, left: Value, right: Value, dtype: pa.DataType, scope: Scope) -> Value:
     """``left op right`` as SQL type ``dtype``."""
     if types.is_float(dtype):
-        return Value(_float(op, to_float(left, dtype, scope), to_float(right, dtype, scope), scope), dtype)
+        expr = _float(op, to_float(left, dtype, scope), to_float(right, dtype, scope), scope)
+        expr = expr.cast(polars_dtype(dtype)) if op == "%" else expr
+        return Value(expr, dtype, nullable=left.nullable or right.nullable)
     if types.is_integer(dtype):
         return _integer(op, left, right, dtype, scope)
     if types.is_decimal(dtype):
@@ -48,7 +52,7 @@ def arithmetic(op: str, left: Value, right: Value, dtype: pa.DataType, scope: Sc
 
 
 def to_float(value: Value, dtype: pa.DataType, scope: Scope) -> pl.Expr:
-    """A number as FLOAT or DOUBLE; decimals as the nearest double to their scaled integer over a power of ten."""
+    """A number as FLOAT or DOUBLE; a decimal as its scaled integer over a power of ten."""
     target = polars_dtype(dtype)
     if not types.is_decimal(value.dtype):
         return value.expr if value.dtype == dtype else value.expr.cast(target)
@@ -75,12 +79,26 @@ def _float(op: str, left: pl.Expr, right: pl.Expr, scope: Scope) -> pl.Expr:
         case "//":
             return _nonzero(left / right, left, right, scope)
         case "%":
-            # Polars' remainder has the divisor's sign, SQL's the dividend's.
-            remainder = left.abs() % right.abs()
-            exact = pl.when(right.is_infinite() & left.is_finite()).then(left.abs()).otherwise(remainder)
-            return pl.when(left < 0).then(-exact).otherwise(exact)
+            return _remainder(left, right, scope)
         case _:
             raise PlanError(f"unknown operator {op}")
+
+
+def _remainder(left: pl.Expr, right: pl.Expr, scope: Scope) -> pl.Expr:
+    """The remainder with the dividend's sign; Polars' own has the divisor's, and is not exact for large quotients."""
+    if scope.device == "gpu":
+        positive = left.abs() % right.abs()
+        return pl.when(left < 0).then(-positive).otherwise(positive)
+
+    def fmod(columns: Sequence[pl.Series]) -> pl.Series:
+        with np.errstate(invalid="ignore"):
+            numbers = np.fmod(columns[0].to_numpy(), columns[1].to_numpy())
+        known = columns[0].is_not_null() & columns[1].is_not_null()
+        return pl.Series(columns[0].name, numbers).set(~known, None)
+
+    dtype = pl.Float64()
+    operands = [left.cast(dtype), right.cast(dtype)]
+    return pl.map_batches(operands, fmod, return_dtype=dtype, is_elementwise=True)
 
 
 def _nonzero(quotient: pl.Expr, left: pl.Expr, right: pl.Expr, scope: Scope) -> pl.Expr:

@@ -6,7 +6,10 @@ gives NULL where the cast is ``safe`` (TRY_CAST).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -31,7 +34,7 @@ from executor.value import (
     with_store,
 )
 from planner import types
-from planner.errors import UnsupportedError
+from planner.errors import ExecutionError, UnsupportedError
 
 _TRUE = ("true", "t", "1", "yes", "y", "on")
 _FALSE = ("false", "f", "0", "no", "n", "off")
@@ -115,7 +118,7 @@ def _round_down(value: Value, scale: int, scope: Scope) -> Value:
     integer = integer_dtype(store)
     up = (held + half) // pl.lit(unit, dtype=integer)
     if low < 0:
-        down = -((half - held) // pl.lit(unit, dtype=integer))
+        down = 0 - (half - held) // pl.lit(unit, dtype=integer)
         up = down if high <= 0 else pl.when(held < 0).then(down).otherwise(up)
 
     def rounded(v: int) -> int:
@@ -232,7 +235,7 @@ def _to_other(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.
         case types.BOOLEAN if source == types.VARCHAR:
             return _parse_boolean(expr, safe, scope)
         case types.BLOB if source == types.VARCHAR:
-            return expr.cast(pl.Binary)
+            return _mapped(_to_bytes, expr, pl.Binary(), scope)
         case types.DATE:
             return _to_date(source, expr, safe, scope)
         case types.TIMESTAMP | types.TIMESTAMPTZ:
@@ -247,6 +250,34 @@ def _to_other(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.
             return _parsed(parsed, expr, pl.Time(), safe, scope)
         case _:
             raise _unsupported(source, dtype)
+
+
+def _mapped(
+    function: Callable[[Any], Any], expr: pl.Expr, dtype: pl.DataType, scope: Scope
+) -> pl.Expr:
+    """Python over each value that is not NULL."""
+    if scope.device == "gpu":
+        raise NotOnDevice("a cast that runs in Python")
+
+    def convert(series: pl.Series) -> pl.Series:
+        values = [None if v is None else function(v) for v in series.to_list()]
+        return pl.Series(series.name, values, dtype=dtype)
+
+    return expr.map_batches(convert, return_dtype=dtype, is_elementwise=True)
+
+
+def _to_bytes(text: str) -> bytes:
+    """ASCII as it is, any other byte written \\xAB."""
+    if not text.isascii():
+        raise ExecutionError(
+            f"could not convert string '{text}' to BLOB", hint="write bytes as \\xAB, or use encode(…) for UTF-8"
+        )
+    return re.sub(rb"\\x([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), text.encode())
+
+
+def _from_bytes(data: bytes) -> str:
+    plain = (chr(b) if 32 <= b < 127 and b not in b"\\'\"" else f"\\x{b:02X}" for b in data)
+    return "".join(plain)
 
 
 def _parsed(parsed: pl.Expr, text: pl.Expr, target: pl.DataType, safe: bool, scope: Scope) -> pl.Expr:
@@ -344,6 +375,8 @@ def to_text(value: Value, scope: Scope) -> pl.Expr:
         return trim_fraction(expr.dt.strftime("%H:%M:%S%.6f"))
     if source == types.INTERVAL:
         return interval_to_text(expr)
+    if source == types.BLOB:
+        return _mapped(_from_bytes, expr, pl.String(), scope)
     raise _unsupported(source, types.VARCHAR)
 
 
@@ -357,10 +390,9 @@ def float_text(expr: pl.Expr) -> pl.Expr:
     0.00001.
     """
     text = expr.cast(pl.String)
-    small = (
+    return (
         text.str.replace(r"^(-?)0\.0000([1-9])$", "${1}${2}e-05")
         .str.replace(r"^(-?)0\.0000([1-9])(\d+)$", "${1}${2}.${3}e-05")
         .str.replace(r"e([+-]?)(\d)$", "e${1}0${2}")
         .str.replace("NaN", "nan", literal=True)
     )
-    return small

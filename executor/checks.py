@@ -22,12 +22,7 @@ class Failure(IntEnum):
     DECIMAL_OVERFLOW = 1_000_002
     MORE_THAN_ONE_ROW = 1_000_003
     DATE_OUT_OF_RANGE = 1_000_004
-    NEGATIVE_SQUARE_ROOT = 1_000_005
-    LOGARITHM_OF_ZERO = 1_000_006
-    LOGARITHM_OF_NEGATIVE = 1_000_007
-    FACTORIAL_OUT_OF_RANGE = 1_000_008
-    BAD_DATE_PART = 1_000_009
-    BAD_ARGUMENT = 1_000_010
+    NEGATIVE_SHIFT = 1_000_005
 
 
 _MESSAGES: dict[Failure, tuple[str, str | None]] = {
@@ -41,15 +36,7 @@ _MESSAGES: dict[Failure, tuple[str, str | None]] = {
         "add LIMIT 1, or an aggregate such as any_value(…), to the subquery",
     ),
     Failure.DATE_OUT_OF_RANGE: ("a date or timestamp is out of range", None),
-    Failure.NEGATIVE_SQUARE_ROOT: ("cannot take the square root of a negative number", None),
-    Failure.LOGARITHM_OF_ZERO: ("cannot take the logarithm of zero", None),
-    Failure.LOGARITHM_OF_NEGATIVE: ("cannot take the logarithm of a negative number", None),
-    Failure.FACTORIAL_OUT_OF_RANGE: (
-        "a factorial is out of range: its argument must lie between 0 and 33",
-        None,
-    ),
-    Failure.BAD_DATE_PART: ("unknown date part", "year, quarter, month, week, day, hour, minute, second, …"),
-    Failure.BAD_ARGUMENT: ("a function was called with a value it does not accept", None),
+    Failure.NEGATIVE_SHIFT: ("cannot shift the bits of a negative number to the left", None),
 }
 
 _SQL_TYPES = {

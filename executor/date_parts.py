@@ -30,7 +30,8 @@ def _unknown(part: str) -> ExecutionError:
     )
 
 
-def _toward_zero(x: pl.Expr, unit: int) -> pl.Expr:
+def toward_zero(x: pl.Expr, unit: int) -> pl.Expr:
+    """The integer quotient, cut toward zero."""
     quotient = x.abs() // unit
     return pl.when(x < 0).then(-quotient).otherwise(quotient)
 
@@ -50,7 +51,7 @@ def _calendar_part(part: str, expr: pl.Expr) -> pl.Expr:
         case "year":
             return year
         case "decade":
-            return _toward_zero(year, 10)
+            return toward_zero(year, 10)
         case "century":
             return pl.when(year > 0).then((year - 1) // 100 + 1).otherwise(-((-year) // 100) - 1)
         case "millennium":
@@ -89,31 +90,31 @@ def _calendar_part(part: str, expr: pl.Expr) -> pl.Expr:
 
 def _interval_part(part: str, expr: pl.Expr) -> pl.Expr:
     months, days, micros = (p.cast(pl.Int64) for p in parts(expr))
-    within_year = months - _toward_zero(months, 12) * 12
-    within_minute = micros - _toward_zero(micros, _MINUTE) * _MINUTE
+    within_year = months - toward_zero(months, 12) * 12
+    within_minute = micros - toward_zero(micros, _MINUTE) * _MINUTE
     match part:
         case "year":
-            return _toward_zero(months, 12)
+            return toward_zero(months, 12)
         case "decade":
-            return _toward_zero(months, 120)
+            return toward_zero(months, 120)
         case "century":
-            return _toward_zero(months, 1200)
+            return toward_zero(months, 1200)
         case "millennium":
-            return _toward_zero(months, 12000)
+            return toward_zero(months, 12000)
         case "quarter":
-            return _toward_zero(within_year, 3) + 1
+            return toward_zero(within_year, 3) + 1
         case "month":
             return within_year
         case "day":
             return days
         case "hour":
-            return _toward_zero(micros, _HOUR)
+            return toward_zero(micros, _HOUR)
         case "minute":
-            return _toward_zero(micros - _toward_zero(micros, _HOUR) * _HOUR, _MINUTE)
+            return toward_zero(micros - toward_zero(micros, _HOUR) * _HOUR, _MINUTE)
         case "second":
-            return _toward_zero(within_minute, _SECOND)
+            return toward_zero(within_minute, _SECOND)
         case "millisecond":
-            return _toward_zero(within_minute, 1000)
+            return toward_zero(within_minute, 1000)
         case "microsecond":
             return within_minute
         case _:
@@ -124,7 +125,7 @@ def _epoch(expr: pl.Expr, dtype: pa.DataType) -> pl.Expr:
     match dtype:
         case types.INTERVAL:
             months, days, micros = (p.cast(pl.Int64) for p in parts(expr))
-            years = _toward_zero(months, 12)
+            years = toward_zero(months, 12)
             # A year has 365.25 days here, what is left of the months 30 each.
             seconds = (
                 years * 31_557_600 + (months - years * 12) * (MICROS_PER_MONTH // _SECOND) + days * 86_400
@@ -163,7 +164,7 @@ def date_truncate(part: str, moment: pl.Expr) -> pl.Expr:
             return timestamp(fourth - (fourth + 3) % 7)
         case "decade" | "century" | "millennium":
             years = {"decade": 10, "century": 100, "millennium": 1000}[part]
-            return timestamp(days_from_civil(_toward_zero(year, years) * years, one, one))
+            return timestamp(days_from_civil(toward_zero(year, years) * years, one, one))
         case _:
             raise _unknown(part)
 
@@ -194,7 +195,7 @@ def date_difference(part: str, start: pl.Expr, end: pl.Expr) -> pl.Expr:
             return end.dt.iso_year().cast(pl.Int64) - start.dt.iso_year().cast(pl.Int64)
         case "decade" | "century" | "millennium":
             years = {"decade": 10, "century": 100, "millennium": 1000}[part]
-            return _toward_zero(end.dt.year().cast(pl.Int64), years) - _toward_zero(
+            return toward_zero(end.dt.year().cast(pl.Int64), years) - toward_zero(
                 start.dt.year().cast(pl.Int64), years
             )
         case _:
@@ -211,7 +212,7 @@ def whole_parts(part: str, start: pl.Expr, end: pl.Expr) -> pl.Expr:
     fixed = {**_UNITS, "day": MICROS_PER_DAY, "week": 7 * MICROS_PER_DAY}
     unit = fixed.get(part)
     if unit is not None:
-        return _toward_zero(end.cast(pl.Int64) - start.cast(pl.Int64), unit)
+        return toward_zero(end.cast(pl.Int64) - start.cast(pl.Int64), unit)
     months = {"month": 1, "quarter": 3, "year": 12, "decade": 120, "century": 1200, "millennium": 12000}.get(
         part
     )
@@ -219,7 +220,7 @@ def whole_parts(part: str, start: pl.Expr, end: pl.Expr) -> pl.Expr:
         raise _unknown(part)
     forward = _whole_months(start, end)
     backward = -_whole_months(end, start)
-    return _toward_zero(pl.when(start <= end).then(forward).otherwise(backward), months)
+    return toward_zero(pl.when(start <= end).then(forward).otherwise(backward), months)
 
 
 def _whole_months(start: pl.Expr, end: pl.Expr) -> pl.Expr:

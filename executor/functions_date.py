@@ -18,7 +18,7 @@ from executor.calendar import (
     timestamp,
 )
 from executor.checks import Failure, checked
-from executor.date_parts import date_difference, date_part, date_truncate, whole_parts
+from executor.date_parts import date_difference, date_part, date_truncate, toward_zero, whole_parts
 from executor.function_forms import Function, by_row, plain
 from executor.intervals import interval, parts
 from executor.value import NotOnDevice, Scope, Value, literal_expr
@@ -43,7 +43,7 @@ def _epoch_ms(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     value = args[0]
     if types.is_integer(value.dtype):
         return Value((value.expr * 1000).cast(pl.Datetime("us")), dtype)
-    return Value(value.expr.cast(pl.Int64) // 1000, dtype)
+    return Value(toward_zero(value.expr.cast(pl.Int64), 1000), dtype)
 
 
 def _constant(value: Value, name: str) -> str:
@@ -140,6 +140,7 @@ def _strptime(safe: bool) -> Function:
         if scope.guard is not None and not safe:
             text = pl.when(scope.guard).then(text)
         form = _format(pattern)
+        text = text.str.strip_chars()
         if any(letter in form for letter in _TIME_LETTERS):
             return Value(text.str.to_datetime(form, strict=not safe, time_unit="us"), dtype)
         return Value(text.str.to_date(form, strict=not safe).cast(pl.Datetime("us")), dtype)

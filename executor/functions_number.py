@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from executor.arithmetic import arithmetic, negate, rescale, to_float
-from executor.checks import strict_cast
+from executor.checks import Failure, checked, strict_cast
 from executor.dtypes import integer_range, polars_dtype
 from executor.function_forms import Function, elementwise, plain
 from executor.value import (
@@ -88,12 +88,12 @@ def _round_decimal(how: str) -> Callable[[Value, int, pa.DataType, Scope], Value
             case "floor":
                 quotient = expr // step
             case "ceil":
-                quotient = -((-expr) // step)
+                quotient = 0 - (0 - expr) // step
             case "trunc":
-                quotient = pl.when(expr < 0).then(-((-expr) // step)).otherwise(expr // step)
+                quotient = pl.when(expr < 0).then(0 - (0 - expr) // step).otherwise(expr // step)
             case _:
                 half = pl.lit(unit // 2, dtype=integer)
-                quotient = pl.when(expr < 0).then(-((half - expr) // step)).otherwise((expr + half) // step)
+                quotient = pl.when(expr < 0).then(0 - (half - expr) // step).otherwise((expr + half) // step)
         grown = 10 ** max(dtype.scale - digits, 0)
         bounds = (low // unit * grown, (-(-high // unit) + 1) * grown)
         bounds = (bounds[0] - grown, bounds[1])
@@ -135,7 +135,7 @@ def _round_integer(how: str, value: Value, digits: int, scope: Scope) -> Value:
     wide = value.expr.cast(pl.Int64 if value.dtype.bit_width < 64 else pl.Int128)
     half = unit // 2 if how == "round" else 0
     away = (wide.abs() + half) // unit * unit
-    expr = strict_cast(pl.when(wide < 0).then(-away).otherwise(away), polars_dtype(value.dtype), scope)
+    expr = strict_cast(pl.when(wide < 0).then(0 - away).otherwise(away), polars_dtype(value.dtype), scope)
     return Value(expr, value.dtype, nullable=value.nullable)
 
 
@@ -186,6 +186,8 @@ def _shift(left: bool) -> Function:
         inside = (by >= 0) & (by < dtype.bit_width)
         moved = value * factor if left else value // factor
         result = pl.when(inside).then(moved).when(by.is_not_null() & value.is_not_null()).then(0)
+        if left:
+            result = checked(result, value < 0, Failure.NEGATIVE_SHIFT, scope)
         return Value(strict_cast(result, polars_dtype(dtype), scope), dtype)
 
     return compute

@@ -54,18 +54,12 @@ def _substring(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value
     at = start.expr.cast(pl.Int64)
     wanted = pl.lit(2**62, dtype=pl.Int64) if length is None else length.expr.cast(pl.Int64)
     zero = pl.lit(0, dtype=pl.Int64)
-    first = (
-        pl.when(at > 0)
-        .then(pl.min_horizontal(at - 1, size))
-        .when(at < 0)
-        .then(pl.max_horizontal(size + at, zero))
-    )
-    first = first.otherwise(zero)
+    first = pl.when(at > 0).then(at - 1).when(at < 0).then(size + at).otherwise(zero)
     count = pl.when(at == 0).then(pl.max_horizontal(wanted - 1, zero)).otherwise(wanted)
     # A negative length reaches backwards from the start.
-    begin = pl.when(count < 0).then(pl.max_horizontal(first + count, zero)).otherwise(first)
-    taken = pl.when(count < 0).then(first - begin).otherwise(count)
-    result = text.str.slice(begin, taken.clip(0, 2**62).cast(pl.UInt64))
+    begin = pl.max_horizontal(pl.when(count < 0).then(first + count).otherwise(first), zero)
+    end = pl.max_horizontal(pl.when(count < 0).then(first).otherwise(first + count), begin)
+    result = text.str.slice(begin, (end - begin).cast(pl.UInt64))
     known = at.is_not_null() & wanted.is_not_null()
     return Value(pl.when(known).then(result), dtype)
 
@@ -119,7 +113,7 @@ def _pad(left: bool) -> Function:
 
 def _split_part(text: str, separator: str, index: int) -> str:
     parts = text.split(separator) if separator else list(text)
-    at = index - 1 if index > 0 else len(parts) + index if index < 0 else 0
+    at = index - 1 if index > 0 else len(parts) + index if index < 0 else -1
     return parts[at] if 0 <= at < len(parts) else ""
 
 
@@ -244,7 +238,7 @@ def _translate(text: str, source: str, target: str) -> str:
     return text.translate(table)
 
 
-def _levenshtein(a: str, b: str) -> int:
+def _levenshtein(a: bytes, b: bytes) -> int:
     before = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         row = [i]
@@ -340,6 +334,6 @@ STRINGS: dict[str, Function] = {
     "from_base64": by_row(_from_base64),
     "encode": plain(lambda s: s.cast(pl.Binary)),
     "decode": by_row(_decode),
-    "levenshtein": by_row(_levenshtein),
+    "levenshtein": by_row(lambda a, b: _levenshtein(a.encode(), b.encode())),
     "gen_random_uuid": _uuid,
 }

@@ -1,22 +1,20 @@
 """Scalar expressions: syntax trees to typed, bound expressions.
 
-``bind_expression`` knows every scalar syntax; what a name, a parameter, a subquery or an aggregate means is asked of
-the ``ExpressionScope``, which the binder of queries implements. Everything sqlray does not know raises
-``UnsupportedError`` with its place; nothing is guessed.
+``bind_expression`` knows every scalar syntax; what a name, a parameter, a subquery or an aggregate means is
+asked of the ``ExpressionScope``, which the binder of queries implements. Everything sqlray does not know
+raises ``UnsupportedError`` with its place; nothing is guessed.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal as OneOf
-from typing import Protocol
 
 from sqlglot import exp
 
-from planner import coercion, functions, functions_aggregate, types
+from planner import coercion, functions, types
+from planner.binder_expression_scope import ExpressionScope
 from planner.binder_functions import (
-    aggregate_syntax,
     call_syntax,
     is_aggregate_call,
     rewritten,
@@ -27,7 +25,6 @@ from planner.errors import BindError, Position, SqlrayError, UnsupportedError
 from planner.expr import (
     FALSE,
     TRUE,
-    AggregateCall,
     Call,
     Case,
     Cast,
@@ -43,55 +40,6 @@ from planner.expr import (
     null,
 )
 from planner.parser import position_of
-
-
-class ExpressionScope(Protocol):
-    """What an expression asks of the query it stands in."""
-
-    @property
-    def sql(self) -> str:
-        """The text that positions refer to."""
-        ...
-
-    @property
-    def dialect(self) -> str:
-        """The dialect that the text was parsed in."""
-        ...
-
-    @property
-    def now(self) -> dt.datetime:
-        """The one moment that now() means in this query; aware, UTC."""
-        ...
-
-    def resolve_column(self, node: exp.Column) -> Expr:
-        """What a column name means."""
-        ...
-
-    def bind_scalar_subquery(self, query: exp.Expression) -> Expr:
-        """The value of a subquery of one row and one column."""
-        ...
-
-    def bind_exists(self, query: exp.Expression) -> Expr:
-        """Whether a subquery has rows."""
-        ...
-
-    def bind_in(self, left: tuple[Expr, ...], query: exp.Expression) -> Expr:
-        """Whether ``left`` is among a subquery's rows, three-valued."""
-        ...
-
-    def bind_quantified(
-        self, op: str, quantifier: OneOf["any", "all"], left: tuple[Expr, ...], query: exp.Expression
-    ) -> Expr:
-        """``left op ANY (query)``, ``left op ALL (query)``, three-valued; ``op`` is one of COMPARISONS."""
-        ...
-
-    def bind_aggregate(self, node: exp.Expression) -> Expr:
-        """The result of an aggregate call (with its FILTER, WITHIN GROUP, … around it)."""
-        ...
-
-    def parameter(self, node: exp.Expression) -> Expr:
-        """The value of a parameter."""
-        ...
 
 
 def bind_expression(node: exp.Expression, scope: ExpressionScope) -> Expr:
@@ -130,56 +78,6 @@ def bind_sort_key(node: exp.Expression, scope: ExpressionScope) -> SortKey:
     )
 
 
-def bind_aggregate_call(node: exp.Expression, scope: ExpressionScope) -> AggregateCall:
-    """The aggregate call of a node, its arguments bound in ``scope`` (that of the rows it aggregates)."""
-    try:
-        syntax = aggregate_syntax(node)
-        name, arguments = syntax.name, syntax.args
-        if len(arguments) == 1 and isinstance(arguments[0], exp.Star):
-            if name != "count":
-                raise BindError(f"{name}(*) has no meaning", hint="only count takes *")
-            arguments = ()
-        for argument in arguments:
-            if aggregate := _inner_aggregate(argument):
-                raise located(BindError("an aggregate cannot stand in an aggregate"), aggregate, scope.sql)
-        args = [bind_expression(a, scope) for a in arguments]
-        filter = None if syntax.filter is None else bind_condition(syntax.filter, scope)
-        if syntax.within:
-            args = _ordered_set(name, args, bind_sort_key(syntax.within[0], scope))
-        order = [bind_sort_key(k, scope) for k in syntax.order]
-        if syntax.ignore_nulls and name != "any_value":
-            if name not in ("first", "arbitrary"):
-                raise UnsupportedError(f"IGNORE NULLS of {name} is not supported")
-            name = "any_value"
-        return functions_aggregate.resolve_aggregate(
-            name, args, distinct=syntax.distinct, filter=filter, order_by=order
-        )
-    except SqlrayError as error:
-        raise located(error, node, scope.sql) from None
-
-
-def _inner_aggregate(node: exp.Expression) -> exp.Expression | None:
-    from_here = [node]
-    while from_here:
-        part = from_here.pop()
-        if isinstance(part, exp.Query | exp.Subquery):
-            continue
-        if is_aggregate_call(part):
-            return part
-        from_here.extend(c for c in part.iter_expressions() if isinstance(c, exp.Expression))
-    return None
-
-
-def _ordered_set(name: str, args: list[Expr], key: SortKey) -> list[Expr]:
-    """PERCENTILE_CONT(f) WITHIN GROUP (ORDER BY x) as quantile_cont(x, f); descending counts from the other end."""
-    if not key.descending or name in ("mode", "median"):
-        return [key.expr, *args]
-    fraction = coercion.constant(args[0]) if args else None
-    if name in ("percentile_disc", "quantile_disc") or fraction is None or fraction.value is None:
-        raise UnsupportedError(f"{name} WITHIN GROUP in descending order is not supported")
-    return [key.expr, Literal(1.0 - float(fraction.value), types.DOUBLE)]
-
-
 def located(error: SqlrayError, node: exp.Expression, sql: str) -> SqlrayError:
     """``error`` with the place of ``node``, unless it has one already."""
     if error.position is None:
@@ -200,7 +98,7 @@ def _own_position(node: exp.Expression) -> Position | None:
     return Position(line, column - (end - start), end - start + 1)
 
 
-# --------------------------------------------------------------------------------------------------- leaves
+# ------------------------------------------------------------------------------ leaves
 
 
 def _literal(node: exp.Expression, scope: ExpressionScope) -> Expr:
@@ -236,7 +134,7 @@ def _byte_string(node: exp.Expression, scope: ExpressionScope) -> Expr:
     return Literal(node.name.encode(), types.BLOB)
 
 
-# --------------------------------------------------------------------------------------------------- operators
+# ------------------------------------------------------------------------------ operators
 
 
 def _arithmetic(op: str) -> Callable[[exp.Expression, ExpressionScope], Expr]:
@@ -391,7 +289,7 @@ def _in(node: exp.Expression, scope: ExpressionScope) -> Expr:
     return disjunction(tests)
 
 
-# --------------------------------------------------------------------------------------------------- predicates
+# ------------------------------------------------------------------------------ predicates
 
 
 def _pattern(name: str) -> Callable[[exp.Expression, ExpressionScope], Expr]:
@@ -432,14 +330,12 @@ def _escape(node: exp.Expression, scope: ExpressionScope) -> Expr:
 
 
 def _regexp(node: exp.Expression, scope: ExpressionScope) -> Expr:
-    """``~`` and regexp_matches(): DuckDB's operator matches the whole string, other dialects' any part of it."""
-    is_function = node.meta.get("start") is not None
-    whole = scope.dialect == "duckdb" and not is_function
+    """``~`` and regexp_matches(): whether a part of the string matches (DuckDB's operator too, since 2.0)."""
     args = list(_operands(node, scope))
     flag = node.args.get("flag")
     if flag is not None:
         args.append(bind_expression(flag, scope))
-    return functions.resolve_scalar("regexp_full_match" if whole else "regexp_matches", args)
+    return functions.resolve_scalar("regexp_matches", args)
 
 
 def _regexp_ignoring_case(node: exp.Expression, scope: ExpressionScope) -> Expr:
@@ -458,7 +354,7 @@ def _is(node: exp.Expression, scope: ExpressionScope) -> Expr:
             raise UnsupportedError(f"IS {right.sql()} is not supported")
 
 
-# --------------------------------------------------------------------------------------------------- CASE, CAST
+# ------------------------------------------------------------------------------ CASE, CAST
 
 
 def _case(node: exp.Expression, scope: ExpressionScope) -> Expr:
@@ -532,11 +428,11 @@ def _trim(node: exp.Expression, scope: ExpressionScope) -> Expr:
     return functions.resolve_scalar(name, [bind_expression(p, scope) for p in parts if p is not None])
 
 
-# --------------------------------------------------------------------------------------------------- calls
+# ------------------------------------------------------------------------------ calls
 
 
 def _function(node: exp.Expression, scope: ExpressionScope) -> Expr:
-    """Everything that has no binder of its own: a call by name, or syntax that DuckDB writes in another way."""
+    """Everything without a binder of its own: a call by name, or syntax that DuckDB writes in another way."""
     call = call_syntax(node)
     if call is not None:
         if is_aggregate_call(node):

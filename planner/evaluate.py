@@ -402,6 +402,15 @@ def _coalesce(values: list[Any], dtype: pa.DataType) -> Any:
     return next((v for v in values if v is not None), None)
 
 
+def _date_field(name: str) -> Callable[[pa.DataType, Any], int]:
+    def read(dtype: pa.DataType, value: Any) -> int:
+        if isinstance(value, pa.MonthDayNano):
+            raise NotConstant
+        return int(getattr(value, name))
+
+    return read
+
+
 _FUNCTIONS: dict[str, Callable[[list[Any], pa.DataType], Any]] = {
     "coalesce": _coalesce,
     "nullif": lambda values, dtype: None if compare("=", *values) else values[0],
@@ -411,9 +420,9 @@ _FUNCTIONS: dict[str, Callable[[list[Any], pa.DataType], Any]] = {
     "length": _strict(_ascii(len)),
     "substring": _strict(_ascii(_substring)),
     "||": _strict(lambda dtype, a, b: a + b),
-    "year": _strict(lambda dtype, value: value.year),
-    "month": _strict(lambda dtype, value: value.month),
-    "day": _strict(lambda dtype, value: value.day),
+    "year": _strict(_date_field("year")),
+    "month": _strict(_date_field("month")),
+    "day": _strict(_date_field("day")),
     "make_date": _strict(lambda dtype, year, month, day: dt.date(year, month, day)),
     "date_add_days": _strict(lambda dtype, value, days: value + dt.timedelta(days=days)),
     "date_add_interval": _strict(_add_interval),
