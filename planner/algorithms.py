@@ -121,12 +121,8 @@ class _Planner:
         return node, self.model.scan(rows, rows * self.estimator.width(plan))
 
     def aggregate(self, plan: Aggregate) -> tuple[PhysicalPlan, Cost]:
-        found = self.estimator.statistics(plan).columns
-        outputs: dict[ColumnId, Interval] = {}
-        for item in plan.aggregates:
-            known = found[item.field.id]
-            if known.min is not None and known.max is not None:
-                outputs[item.field.id] = (known.min, known.max)
+        proved = self.estimator.bounds(plan)
+        outputs = {a.field.id: proved[a.field.id] for a in plan.aggregates if a.field.id in proved}
         node = AggregateExec(
             self.visit(plan.input),
             plan.keys,
@@ -182,9 +178,9 @@ class _Planner:
         out: dict[ColumnId, Interval] = {}
         for id in columns_of(*expressions):
             for input in inputs:
-                known = self.estimator.column(input, id)
-                if known.min is not None and known.max is not None and not isinstance(known.min, float):
-                    out[id] = (known.min, known.max)
+                interval = self.estimator.interval(id, self.estimator.column(input, id))
+                if interval is not None:
+                    out[id] = interval
         return out
 
 

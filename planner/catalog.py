@@ -18,6 +18,7 @@ class ColumnStatistics:
     ``min`` and ``max`` bound every non-NULL value (Python values of the column's type); they are *safe bounds* even
     when not exact. ``exact`` says that min, max and null_count are attained, so that queries may be answered from
     them. ``ndv`` is an estimate of the number of distinct values; ``unique`` says that no value occurs twice.
+    ``likely`` says that min and max are no bounds, but where most values are expected; sources never set it.
     """
 
     min: Any = None
@@ -27,6 +28,7 @@ class ColumnStatistics:
     width: float | None = None  # average bytes a value in Arrow form
     exact: bool = False
     unique: bool = False
+    likely: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,14 +171,14 @@ def narrowed(predicates: Sequence[Expr], columns: Columns) -> dict[ColumnId, Col
                     cut = _cut(known(id), Range(min(constants), max(constants)))
                     out[id] = replace(cut, ndv=min(cut.ndv or len(constants), len(constants)))
             case Comparison("=", Column(a), Column(b)):
-                out[a] = out[b] = _meet(known(a), known(b))
+                out[a], out[b] = _meet(known(a), known(b)), _meet(known(b), known(a))
             case Not(IsNull(Column(id))):
                 out[id] = replace(known(id), null_count=0)
     return out
 
 
 def _meet(a: ColumnStatistics, b: ColumnStatistics) -> ColumnStatistics:
-    """Of two columns that are equal in every row."""
+    """What is known of ``a`` where it equals ``b`` in every row."""
     cut = (
         _cut(a, Range(b.min, b.max)) if b.min is not None and b.max is not None else replace(a, null_count=0)
     )
@@ -315,7 +315,7 @@ def _less_than(a: ColumnStatistics, b: ColumnStatistics) -> float:
 def _equal_constant(column: ColumnStatistics, value: Any, rows: float | None) -> float:
     try:
         if _greater(column.min, value) or _greater(value, column.max):
-            return 0.0
+            return _nothing(column)
     except TypeError:
         pass
     if column.ndv is None:
@@ -345,7 +345,8 @@ def _fraction(interval: Range, column: ColumnStatistics) -> float | None:
     if interval.high is not None and high is None:
         return None
     if interval == Range(interval.low, interval.low):
-        return 0.0 if low is None or low < least or low > greatest else 1 / max(column.ndv or 10.0, 1.0)
+        inside = low is not None and least <= low <= greatest
+        return 1 / max(column.ndv or 10.0, 1.0) if inside else _nothing(column)
     # A column of n values has steps: both ends of a closed range count.
     step = (greatest - least) / (column.ndv - 1) if column.ndv is not None and column.ndv > 1 else 0.0
     if isinstance(column.min, (int, date)) and not isinstance(column.min, datetime):
@@ -356,12 +357,17 @@ def _fraction(interval: Range, column: ColumnStatistics) -> float | None:
     last = greatest if high is None or high > greatest else high - (step if interval.high_open else 0.0)
     span = greatest - least + step
     if span <= 0:
-        return 0.0 if _outside(interval, column) else 1.0
+        return _nothing(column) if _outside(interval, column) else 1.0
     if first > last + step * 1e-9 and (first > greatest or last < least or step):
         if _outside(interval, column):
-            return 0.0
+            return _nothing(column)
         return min(1.0, step / span) if step else DEFAULT_EQUALITY
     return min(1.0, max(last - first + step, 0.0) / span)
+
+
+def _nothing(column: ColumnStatistics) -> float:
+    """The share of rows beyond a column's min and max: none if they are bounds."""
+    return _RARE if column.likely else 0.0
 
 
 def _outside(interval: Range, column: ColumnStatistics) -> bool:
@@ -430,11 +436,16 @@ def derived(expr: Expr, columns: Columns) -> ColumnStatistics:
         if expr.name == "year" and isinstance(argument.min, date) and isinstance(argument.max, date):
             ndv = float(argument.max.year - argument.min.year + 1)
         return ColumnStatistics(ndv=ndv)
+    limit = float("inf")
+    if isinstance(expr, Call) and expr.name in ("substring", "left", "right") and len(expr.args) > 1:
+        length = expr.args[-1]
+        if isinstance(length, Literal) and isinstance(length.value, int) and length.value > 0:
+            limit = 8.0 ** min(length.value, 10)
     product: float | None = 1.0
     for id in columns_of(expr):
         known = columns.get(id, UNKNOWN).ndv
         product = None if known is None or product is None else product * max(known, 1.0)
-    return ColumnStatistics(ndv=product)
+    return ColumnStatistics(ndv=None if product is None else min(product, limit))
 
 
 _SMALL_DOMAINS = {
@@ -471,6 +482,4 @@ def like_selectivity(pattern: str) -> float:
     share = 1.0
     for piece in pieces:
         share *= max(0.06, 0.4 ** min(len(piece), 3))
-    if ("%" in pattern and not pattern.startswith("%")) or pattern.endswith(pieces[-1]):
-        share *= 2  # an anchored piece is looked for by what the data holds, so that it is found more often
     return max(min(share, 1.0), 0.001)

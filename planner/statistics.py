@@ -79,6 +79,7 @@ class Estimator:
         self._statistics: dict[int, tuple[LogicalPlan, Statistics]] = {}
         self._keys: dict[int, tuple[LogicalPlan, Keys]] = {}
         self._max_rows: dict[int, tuple[LogicalPlan, int | None]] = {}
+        self._proved: dict[ColumnId, Interval] = {}  # bounds of columns whose statistics hold likely values
         self._origins: dict[ColumnId, tuple[int, float]] = {}  # column -> its scan, and the rows of that scan
 
     def statistics(self, plan: LogicalPlan) -> Statistics:
@@ -115,19 +116,23 @@ class Estimator:
         return sum(column_width(f.dtype, columns.get(f.id, UNKNOWN)) for f in plan.schema)
 
     def bounds(self, plan: LogicalPlan) -> dict[ColumnId, Interval]:
-        """Proved bounds of the columns of ``plan``: those whose values every task can rely on."""
+        """Proved bounds of the columns of ``plan``: every non-NULL value lies within."""
         found = self.statistics(plan).columns
         out: dict[ColumnId, Interval] = {}
         for item in plan.schema:
             known = found.get(item.id)
-            if (
-                known is not None
-                and known.min is not None
-                and known.max is not None
-                and not types.is_float(item.dtype)
-            ):
-                out[item.id] = (known.min, known.max)
+            interval = None if known is None else self.interval(item.id, known)
+            if interval is not None:
+                out[item.id] = interval
         return out
+
+    def interval(self, id: ColumnId, known: ColumnStatistics) -> Interval | None:
+        """Proved bounds of a column of which ``known`` is known; of floats None, as they may be NaN."""
+        if known.likely:
+            return self._proved.get(id)
+        if known.min is None or known.max is None or isinstance(known.min, float):
+            return None
+        return known.min, known.max
 
     def distinct(self, columns: Iterable[ColumnId], plan: LogicalPlan) -> float | None:
         """Estimated distinct combinations of ``columns`` among the rows of ``plan``."""
@@ -186,7 +191,7 @@ class Estimator:
             case Filter(input, predicate):
                 return _filter(self.statistics(input), conjuncts(predicate))
             case Project(input, items):
-                return _project(self.statistics(input), items)
+                return self._project(self.statistics(input), items)
             case Join() | DependentJoin():
                 return self._join(plan)
             case Aggregate(input, keys, aggregates):
@@ -303,22 +308,22 @@ class Estimator:
         pairs = [p if p > 0 else smaller for p in pairs]
         if len(pairs) == 1:
             return max(pairs[0], 1.0)
-        limit = self.composite_limit([k for k, _ in keys], left, [k for _, k in keys], right)
+        limit = self.composite_limit([k for k, _ in keys], [k for _, k in keys])
         return max(1.0, combined_ndv(pairs, limit))
 
-    def composite_limit(
-        self, left_keys: Sequence[Expr], left: Statistics, right_keys: Sequence[Expr], right: Statistics
-    ) -> float:
-        """How many combinations of several keys there can be: the smaller table that holds all of one
-        side's keys.
+    def composite_limit(self, left_keys: Sequence[Expr], right_keys: Sequence[Expr]) -> float:
+        """How many combinations of several join keys there can be.
 
-        A combination that has to exist in both tables is, as a rule, a key of the smaller one.
+        If the keys of each side come from one table, they are, as a rule, a key of the smaller table that
+        the larger one refers to: then there are as many as the smaller table has rows.
         """
         limits = []
-        for expressions, side in ((left_keys, left), (right_keys, right)):
+        for expressions in (left_keys, right_keys):
             origins = {self._origins.get(c) for e in expressions for c in columns_of(e)}
             origin = origins.pop() if len(origins) == 1 else None
-            limits.append(origin[1] if origin is not None else max(side.rows or 1.0, 1.0))
+            if origin is None:
+                return float("inf")  # columns of several tables combine freely
+            limits.append(origin[1])
         return max(min(limits), 1.0)
 
     def _match_share(
@@ -344,6 +349,31 @@ class Estimator:
             share *= 1 - (1 - rest) ** max(matches, 1.0)
         return share * present
 
+    def _project(self, source: Statistics, items: tuple[Item, ...]) -> Statistics:
+        limits: dict[ColumnId, Interval] | None = None
+        columns = {}
+        for item in items:
+            if isinstance(item.expr, Column):
+                known = source.columns.get(item.expr.id, UNKNOWN)
+                columns[item.field.id] = known
+                if known.likely and item.expr.id in self._proved:
+                    self._proved[item.field.id] = self._proved[item.expr.id]
+                if item.expr.id in self._origins:
+                    self._origins[item.field.id] = self._origins[item.expr.id]
+                continue
+            if limits is None:
+                limits = self._intervals(source)
+            columns[item.field.id] = _computed(item.expr, source, limits)
+        return Statistics(source.rows, source.exact, columns)
+
+    def _intervals(self, source: Statistics) -> dict[ColumnId, Interval]:
+        out = {}
+        for id, known in source.columns.items():
+            interval = self.interval(id, known)
+            if interval is not None:
+                out[id] = interval
+        return out
+
     def _aggregate(
         self, input: LogicalPlan, keys: tuple[Column, ...], aggregates: tuple[AggregateItem, ...]
     ) -> Statistics:
@@ -361,16 +391,43 @@ class Estimator:
             if len(keys) == 1:
                 known = replace(known, unique=known.null_count == 0, ndv=rows)
             columns[key.id] = known
-        limits = {
-            i: (c.min, c.max) for i, c in source.columns.items() if c.min is not None and c.max is not None
-        }
+        limits = self._intervals(source)
         most = self.max_rows(input)
+        size = 1.0 if not rows or source.rows is None else max(source.rows / rows, 1.0)
         for item in aggregates:
             found = aggregate_bounds(item.call, limits, most)
-            low, high = found if found is not None else (None, None)
-            counted = item.call.name in ("count", "count_star")
-            columns[item.field.id] = ColumnStatistics(low, high, 0 if counted else None, rows)
+            if found is not None:
+                self._proved[item.field.id] = found
+            columns[item.field.id] = self._result(item, source, found, size, rows)
         return Statistics(rows, not keys, columns)
+
+    def _result(
+        self,
+        item: AggregateItem,
+        source: Statistics,
+        proved: Interval | None,
+        size: float,
+        groups: float | None,
+    ) -> ColumnStatistics:
+        """An aggregate's result: where its values are likely to be in groups of ``size`` rows."""
+        call = item.call
+        match call.name:
+            case "count" | "count_star":
+                return ColumnStatistics(0, round(2 * size), 0, groups, 8.0, likely=True)
+            case "min" | "max" | "any_value" | "first" | "last" if proved is not None:
+                argument = call.args[0]
+                known = source.columns.get(argument.id, UNKNOWN) if isinstance(argument, Column) else UNKNOWN
+                return ColumnStatistics(proved[0], proved[1], None, known.ndv or groups, known.width)
+            case "sum" | "avg" if call.args:
+                found = bounds(call.args[0], self._intervals(source))
+                if found is None or not types.is_numeric(call.dtype):
+                    return ColumnStatistics(ndv=groups)
+                times = size if call.name == "sum" else 1.0
+                convert = float if types.is_float(call.dtype) else int
+                low, high = (convert(float(v) * times) for v in found)
+                return ColumnStatistics(low, high, None, groups, likely=True)
+            case _:
+                return ColumnStatistics(ndv=groups)
 
     # -----------------------------------------------------------------------------------------------------
     # proofs
@@ -596,20 +653,6 @@ def _filter(source: Statistics, predicates: Sequence[Expr]) -> Statistics:
         return Statistics(0.0, False, columns)
     rows = None if source.rows is None else _at_least_one(source.rows, source.rows * share)
     return Statistics(rows, False, columns)
-
-
-def _project(source: Statistics, items: tuple[Item, ...]) -> Statistics:
-    limits: dict[ColumnId, Interval] | None = None
-    columns = {}
-    for item in items:
-        if isinstance(item.expr, Column):
-            columns[item.field.id] = source.columns.get(item.expr.id, UNKNOWN)
-            continue
-        if limits is None:
-            known = source.columns.items()
-            limits = {i: (c.min, c.max) for i, c in known if c.min is not None and c.max is not None}
-        columns[item.field.id] = _computed(item.expr, source, limits)
-    return Statistics(source.rows, source.exact, columns)
 
 
 def _computed(expr: Expr, source: Statistics, limits: Mapping[ColumnId, Interval]) -> ColumnStatistics:

@@ -10,6 +10,7 @@ columns with domains d1 ≤ d2 ≤ d3 keeps 1 / (d2·d3) of the Cartesian produc
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -45,8 +46,7 @@ class Predicate:
 
 @dataclass(frozen=True, slots=True)
 class OperatorVertex:
-    """An operator as a vertex: the vertices it needs, its right input, and whether a hash table answers it.
-    """
+    """An operator as a vertex: the vertices it needs, its right input, and whether it has an equality."""
 
     operator: Operator
     needs: int
@@ -144,12 +144,18 @@ class QueryGraph:
         """What joins two sets of relations: an equality for each class they share, and newly covered
         predicates.
         """
+        shared = [
+            ([m for m in members if 1 << m.vertex & a], [m for m in members if 1 << m.vertex & b])
+            for members in self.classes
+        ]
+        shared = [(left, right) for left, right in shared if left and right]
+        # Of the equal columns take those of the vertex that has most of the keys: a composite key of one
+        # table.
+        often = Counter(v for sides in shared for side in sides for v in {m.vertex for m in side})
         out: list[Expr] = []
-        for members in self.classes:
-            left = min((m for m in members if 1 << m.vertex & a), key=lambda m: m.ndv, default=None)
-            right = min((m for m in members if 1 << m.vertex & b), key=lambda m: m.ndv, default=None)
-            if left is not None and right is not None:
-                out.append(Comparison("=", left.column, right.column))
+        for left, right in shared:
+            x, y = (max(side, key=lambda m: (often[m.vertex], -m.ndv)) for side in (left, right))
+            out.append(Comparison("=", x.column, y.column))
         return out + self.covered(a, b)
 
     def covered(self, a: int, b: int) -> list[Expr]:
@@ -384,12 +390,7 @@ class _Builder:
             product = 1.0
             for a, b in pairs:
                 product *= max(a.ndv, b.ndv)
-            limit = self.estimator.composite_limit(
-                [a.column for a, _ in pairs],
-                self.statistics[left],
-                [b.column for _, b in pairs],
-                self.statistics[right],
-            )
+            limit = self.estimator.composite_limit([a.column for a, _ in pairs], [b.column for _, b in pairs])
             combined = combined_ndv([max(a.ndv, b.ndv) for a, b in pairs], limit)
             if combined < product:
                 out.append((1 << left | 1 << right, product / combined))

@@ -47,11 +47,16 @@ class Region:
     predicates: list[Expr] = field(default_factory=list)
     computed: dict[ColumnId, Expr] = field(default_factory=dict)
 
-    def output(self, plan: LogicalPlan) -> LogicalPlan:
-        """``plan``, which has the columns of all relations, with the columns of ``root``."""
-        if not any(f.id in self.computed for f in self.root.schema):
-            return project_to(plan, [f.id for f in self.root.schema])
-        return Project(plan, tuple(Item(f, self.computed.get(f.id, column(f))) for f in self.root.schema))
+    def output(self, plan: LogicalPlan, ordered: bool) -> LogicalPlan:
+        """``plan``, which has the columns of all relations, with those of ``root`` (``ordered``: in its
+        order).
+        """
+        schema = self.root.schema
+        if any(f.id in self.computed for f in schema):
+            return Project(plan, tuple(Item(f, self.computed.get(f.id, column(f))) for f in schema))
+        if not ordered and plan.schema.ids == schema.ids:
+            return plan
+        return project_to(plan, [f.id for f in schema])
 
     def has_own_columns(self) -> bool:
         """Whether no column comes from two relations (a subplan that is read twice without new ids)."""

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from planner.expr import Expr, columns_of, conjunction
-from planner.logical import Filter, Join, JoinKind, LogicalPlan
+from planner.logical import (
+    Aggregate,
+    CommonSubplan,
+    Filter,
+    Join,
+    JoinKind,
+    LogicalPlan,
+    Project,
+    Union,
+)
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.join_order.query_graph import QueryGraph, build_graph
 from planner.optimizer.join_order.region import Region, is_region, take_apart
@@ -27,34 +36,51 @@ def reorder_joins(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
             Scan customer                      Scan orders
             Scan orders                        Scan customer
     """
-    return _Reorder(context).visit(plan)
+    return _Reorder(context).visit(plan, True)
 
 
 class _Reorder:
     def __init__(self, context: OptimizerContext) -> None:
         self.estimator = context.estimator
-        self._done: dict[int, tuple[LogicalPlan, LogicalPlan]] = {}
+        self._done: dict[tuple[int, bool], tuple[LogicalPlan, LogicalPlan]] = {}
 
-    def visit(self, plan: LogicalPlan) -> LogicalPlan:
-        hit = self._done.get(id(plan))
+    def visit(self, plan: LogicalPlan, ordered: bool) -> LogicalPlan:
+        """``plan`` with its regions in their best order. ``ordered``: somebody above reads columns by
+        position.
+        """
+        if isinstance(plan, CommonSubplan):
+            ordered = True  # one form for all its readers
+        hit = self._done.get((id(plan), ordered))
         if hit is not None:
             return hit[1]
-        result = self.region(plan) if is_region(plan) else None
+        result = self.region(plan, ordered) if is_region(plan) else None
         if result is None:
-            result = replace_children(plan, [self.visit(c) for c in plan.children()])
-        self._done[id(plan)] = (plan, result)
+            below = _reads_by_position(plan, ordered)
+            result = replace_children(plan, [self.visit(c, below) for c in plan.children()])
+        self._done[id(plan), ordered] = (plan, result)
         return result
 
-    def region(self, plan: LogicalPlan) -> LogicalPlan | None:
+    def region(self, plan: LogicalPlan, ordered: bool) -> LogicalPlan | None:
         """The region at ``plan`` in its best order; None if there is nothing to order."""
         region = take_apart(plan)
         if len(region.relations) + len(region.operators) < 3 or not region.has_own_columns():
             return None
-        region.operators = [replace(o, right=self.visit(o.right)) for o in region.operators]
-        top, relations = _own_predicates(region, [self.visit(r) for r in region.relations])
+        region.operators = [replace(o, right=self.visit(o.right, False)) for o in region.operators]
+        top, relations = _own_predicates(region, [self.visit(r, False) for r in region.relations])
         graph = build_graph(region, relations, self.estimator)
-        ordered = _build(graph, Search(graph).best())
-        return region.output(Filter(ordered, conjunction(top)) if top else ordered)
+        tree = _build(graph, Search(graph).best())
+        return region.output(Filter(tree, conjunction(top)) if top else tree, ordered)
+
+
+def _reads_by_position(plan: LogicalPlan, ordered: bool) -> bool:
+    """Whether the inputs of ``plan`` must keep the order of their columns."""
+    match plan:
+        case Union():
+            return True
+        case Project() | Aggregate():
+            return False
+        case _:
+            return ordered
 
 
 def _own_predicates(region: Region, relations: Sequence[LogicalPlan]) -> tuple[list[Expr], list[LogicalPlan]]:
