@@ -17,7 +17,8 @@ from typing import Literal as OneOf
 from sqlglot import exp
 
 from planner import binder_subquery, coercion, evaluate
-from planner.binder_expressions import bind_aggregate_call, bind_condition, bind_expression, located
+from planner.binder_aggregates import bind_aggregate_call
+from planner.binder_expressions import bind_condition, bind_expression, located
 from planner.binder_scope import Environment, FromScope, OuterScope, find_in, unknown_column
 from planner.binder_subquery import Attachment
 from planner.errors import SqlrayError

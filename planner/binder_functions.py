@@ -1,9 +1,9 @@
-"""Function calls in syntax trees: whatever form sqlglot gives a call, its name and arguments as DuckDB writes them."""
+"""Function calls in syntax trees: whatever form sqlglot gives a call, its name and arguments as in DuckDB."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from sqlglot import exp
@@ -11,7 +11,6 @@ from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ErrorLevel, SqlglotError
 
 from planner import functions_aggregate
-from planner.errors import BindError, UnsupportedError
 from planner.parser import parser_of
 
 
@@ -23,9 +22,9 @@ class CallSyntax:
     args: tuple[exp.Expression, ...]
 
 
-# Classes that the parser builds by syntax rather than by name (DuckDB's own calls come as ``exp.Anonymous``), and the
-# frequent ones of other dialects: the function, and where its arguments are. All other classes are written out in
-# DuckDB's SQL and read again.
+# Classes that the parser builds by syntax rather than by name (DuckDB's own calls come as ``exp.Anonymous``),
+# and the frequent ones of other dialects: the function, and where its arguments are. All other classes are
+# written out in DuckDB's SQL and read again.
 _TYPED: dict[type[exp.Expression], tuple[str, tuple[str, ...]]] = {
     exp.Substring: ("substring", ("this", "start", "length")),
     exp.StrPosition: ("strpos", ("this", "substr", "position", "occurrence")),
@@ -81,9 +80,6 @@ _TYPED: dict[type[exp.Expression], tuple[str, tuple[str, ...]]] = {
     exp.BitwiseOrAgg: ("bit_or", ("this",)),
     exp.BitwiseXorAgg: ("bit_xor", ("this",)),
 }
-
-# What may stand around the call of an aggregate.
-_WRAPPERS = (exp.Filter, exp.WithinGroup, exp.IgnoreNulls, exp.RespectNulls)
 
 
 def call_syntax(node: exp.Expression) -> CallSyntax | None:
@@ -151,25 +147,13 @@ def _duckdb() -> Dialect:
     return Dialect.get_or_raise("duckdb")
 
 
-# --------------------------------------------------------------------------------------------------- aggregates
-
-
-@dataclass(frozen=True, slots=True)
-class AggregateSyntax:
-    """The call of an aggregate with all that stands around it."""
-
-    name: str
-    args: tuple[exp.Expression, ...]
-    distinct: bool = False
-    filter: exp.Expression | None = None
-    order: tuple[exp.Expression, ...] = ()
-    within: tuple[exp.Expression, ...] = ()
-    ignore_nulls: bool = False
+# What may stand around the call of an aggregate.
+WRAPPERS = (exp.Filter, exp.WithinGroup, exp.IgnoreNulls, exp.RespectNulls)
 
 
 def is_aggregate_call(node: exp.Expression) -> bool:
-    """Whether a node is the call of an aggregate (with its FILTER, WITHIN GROUP, … around it), and no window."""
-    while isinstance(node, _WRAPPERS):
+    """Whether a node is the call of an aggregate (with its FILTER, … around it), and no window."""
+    while isinstance(node, WRAPPERS):
         node = node.this
     call = call_syntax(node)
     if call is not None:
@@ -191,74 +175,3 @@ def aggregate_calls(node: exp.Expression) -> list[exp.Expression]:
         children = [c for c in part.iter_expressions() if isinstance(c, exp.Expression)]
         stack.extend(reversed(children))
     return found
-
-
-def aggregate_syntax(node: exp.Expression) -> AggregateSyntax:
-    """Take the call of an aggregate apart.
-
-    Raises:
-        UnsupportedError: a clause that sqlray does not know.
-        BindError: clauses that do not go together.
-    """
-    result = AggregateSyntax("", ())
-    while isinstance(node, _WRAPPERS):
-        match node:
-            case exp.Filter():
-                result = replace(result, filter=node.expression.this)
-            case exp.WithinGroup():
-                result = replace(result, within=tuple(node.expression.expressions))
-            case exp.IgnoreNulls():
-                result = replace(result, ignore_nulls=True)
-        node = node.this
-    call = call_syntax(node)
-    if call is None:
-        raise UnsupportedError(
-            f"the aggregate {node.sql_name() if isinstance(node, exp.Func) else node.key} is not supported"
-        )
-    result = _unwrap_arguments(replace(result, name=call.name, args=call.args))
-    return _within_group(result)
-
-
-def _unwrap_arguments(call: AggregateSyntax) -> AggregateSyntax:
-    """DISTINCT, ORDER BY and IGNORE NULLS, which sqlglot hangs on the arguments."""
-    args: list[exp.Expression] = []
-    for arg in call.args:
-        while True:
-            if isinstance(arg, exp.Order):
-                call = replace(call, order=tuple(arg.expressions))
-                arg = arg.this
-            elif isinstance(arg, exp.IgnoreNulls):
-                call = replace(call, ignore_nulls=True)
-                arg = arg.this
-            elif isinstance(arg, exp.RespectNulls):
-                arg = arg.this
-            elif isinstance(arg, exp.Distinct):
-                if arg.args.get("on") is not None:
-                    raise UnsupportedError("DISTINCT ON in an aggregate is not supported")
-                call = replace(call, distinct=True)
-                args.extend(arg.expressions[:-1])
-                arg = arg.expressions[-1]
-            else:
-                break
-        if isinstance(arg, exp.Limit | exp.HavingMax | exp.OverflowTruncateBehavior):
-            raise UnsupportedError(f"this clause of {call.name} is not supported")
-        args.append(arg)
-    return replace(call, args=tuple(args))
-
-
-def _within_group(call: AggregateSyntax) -> AggregateSyntax:
-    """WITHIN GROUP (ORDER BY x): x is the value of an ordered-set aggregate, the order of any other."""
-    if not call.within:
-        return call
-    if call.name in (
-        "percentile_cont",
-        "percentile_disc",
-        "quantile_cont",
-        "quantile_disc",
-        "mode",
-        "median",
-    ):
-        if len(call.within) != 1:
-            raise BindError(f"{call.name} WITHIN GROUP orders by one expression")
-        return call
-    return replace(call, order=call.within, within=())

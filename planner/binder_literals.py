@@ -12,7 +12,7 @@ from planner.expr import Literal
 
 
 def bind_number(text: str) -> Literal:
-    """A number as written: INTEGER, BIGINT or DECIMAL(38,0) by its size, DECIMAL by its digits, DOUBLE with an exponent.
+    """A number as written: by its size INTEGER, BIGINT or DECIMAL(38,0), by its digits DECIMAL, or DOUBLE.
 
     Raises:
         BindError: it is not a number, or none that a DOUBLE holds.
@@ -36,7 +36,7 @@ def bind_number(text: str) -> Literal:
 def interval_literal(text: str, unit: str | None, *, unit_in_text: bool = False) -> Literal:
     """``INTERVAL '3' MONTH``, ``INTERVAL '1 year 2 months'``.
 
-    A unit after the text counts whole ones, as DuckDB has it (``'1.5' DAY`` is a day); in the text it does not.
+    A unit after the text counts whole ones, as DuckDB has it (``'1.5' DAY`` is a day); one in the text not.
 
     Raises:
         BindError: the text is no interval, or the unit is none.

@@ -1,7 +1,7 @@
 """What converts to what without asking, and the casts and operators that follow from it.
 
-A *literal* is flexible, as in DuckDB: an integer literal takes the integer type beside it when it fits, a string
-literal takes any type that can read it (and fails to bind when it cannot), NULL takes every type.
+A *literal* is flexible, as in DuckDB: an integer literal takes the integer type beside it when it fits, a
+string literal takes any type that can read it (and fails to bind when it cannot), NULL takes every type.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from planner.errors import BindError
 from planner.expr import Arithmetic, Call, Cast, Comparison, Expr, InList, Literal, disjunction, null
 
 _TEMPORAL_STEPS = {
-    (types.DATE, types.TIMESTAMP): 1, (types.TIMESTAMP, types.TIMESTAMPTZ): 2, (types.DATE, types.TIMESTAMPTZ): 3,
+    (types.DATE, types.TIMESTAMP): 1, (types.TIMESTAMP, types.TIMESTAMPTZ): 2,
+    (types.DATE, types.TIMESTAMPTZ): 3,
 }  # fmt: skip
 
 
@@ -225,7 +226,7 @@ def _numeric_cost(source: pa.DataType, target: pa.DataType) -> int | None:
 
 
 def common_type(args: Sequence[Expr]) -> pa.DataType | None:
-    """The type that all arguments convert to without asking, literals being flexible; None if there is none."""
+    """The type that all arguments convert to without asking, literals being flexible; or None."""
     fixed: pa.DataType = types.NULL
     for arg in args:
         if not (is_string_literal(arg) or is_integer_literal(arg)):
@@ -261,8 +262,11 @@ def unify(args: Sequence[Expr], what: str) -> tuple[tuple[Expr, ...], pa.DataTyp
 
 
 def comparison_type(args: Sequence[Expr], *, equality: bool = True) -> pa.DataType | None:
-    """The type that values are compared in: the common type, and besides, as DuckDB has it, a string compared for
-    equality with another type is cast to that type, and a boolean compared with a number to the number's type."""
+    """The type that values are compared in: the common type, and two cases more, as DuckDB has them.
+
+    A string compared for equality with another type is cast to that type, a boolean compared with a number to
+    the number's type.
+    """
     strings = [a for a in args if a.dtype == types.VARCHAR and not is_string_literal(a)]
     others = [a for a in args if not (a.dtype == types.VARCHAR or a.dtype == types.NULL)]
     if strings and others:
@@ -320,7 +324,7 @@ def boolean(expr: Expr) -> Expr:
     return cast(expr, types.BOOLEAN)
 
 
-# --------------------------------------------------------------------------------------------------- arithmetic
+# ------------------------------------------------------------------------------ arithmetic
 
 
 def arithmetic(op: str, left: Expr, right: Expr) -> Expr:

@@ -1,75 +1,19 @@
 """Every function sqlray knows: one line a function, and how a call finds its types.
 
-A line names the function, its signatures, its aliases, and says what it does. In a signature
-
-- a type name (``VARCHAR``, ``BIGINT``, …) takes what converts to it without asking (``coercion.cost``);
-- ``ANY`` takes everything, ``NUM`` a number, ``INT`` an integer, ``DEC`` a decimal, each as it is, and ``TEXT``
-  everything as VARCHAR;
-- every ``T`` gets the common type of the arguments written ``T``;
-- ``!`` after a type asks for a constant; ``[…]`` may be left out; ``T...`` repeats (once at least).
-
-The result is a type name, ``T``, ``1`` (the first argument's type), or the name of a rule in ``_RESULT_RULES``. The
-executor implements every function by its canonical name; a function without NULL rule gives NULL for a NULL argument.
-Aggregates are in ``functions_aggregate``, and come out of this module too.
+A line names the function, its signatures (read as ``signatures`` says), its aliases, and says what it does.
+The executor implements every function by its canonical name; a function that does not look at NULLs itself
+gives NULL for a NULL argument. Aggregates are in ``functions_aggregate``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-
-import pyarrow as pa
 
 from planner import coercion, types
 from planner.errors import BindError, UnsupportedError, nearest
 from planner.expr import Call, Case, Expr, Literal, null
-
-# --------------------------------------------------------------------------------------------------- signatures
-
-_CONCRETE = {
-    "BOOLEAN": types.BOOLEAN, "TINYINT": types.TINYINT, "SMALLINT": types.SMALLINT, "INTEGER": types.INTEGER,
-    "BIGINT": types.BIGINT, "UBIGINT": types.UBIGINT, "FLOAT": types.FLOAT, "DOUBLE": types.DOUBLE,
-    "HUGEINT": types.decimal(38, 0), "VARCHAR": types.VARCHAR, "BLOB": types.BLOB, "DATE": types.DATE,
-    "TIME": types.TIME, "TIMESTAMP": types.TIMESTAMP, "TIMESTAMPTZ": types.TIMESTAMPTZ, "INTERVAL": types.INTERVAL,
-}  # fmt: skip
-
-_KINDS: dict[str, Callable[[pa.DataType], bool]] = {
-    "ANY": lambda dtype: True,
-    "NUM": types.is_numeric,
-    "INT": types.is_integer,
-    "DEC": types.is_decimal,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter: a type name or a kind, and whether it must be a constant, may be absent, or repeats."""
-
-    kind: str
-    constant: bool = False
-    optional: bool = False
-    variadic: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What one overload takes and gives, and the text it was read from."""
-
-    parameters: tuple[Parameter, ...]
-    result: str
-    text: str
-
-
-@cache
-def parse_signature(text: str) -> Signature:
-    """Read ``"VARCHAR, BIGINT, [BIGINT] -> VARCHAR"``."""
-    left, _, result = (part.strip() for part in text.partition("->"))
-    parameters = []
-    for word in filter(None, (w.strip() for w in left.split(","))):
-        kind = word.strip("[].!")
-        parameters.append(Parameter(kind, "!" in word, word.startswith("["), "..." in word))
-    return Signature(tuple(parameters), result, text)
+from planner.signatures import match_signature, no_overload, result_type, unknown_function
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +56,8 @@ _NUMBERS = (
     _f("abs", "NUM -> 1", "Absolute value", "@"),
     _f("negate", "NUM -> negate", "The number with its sign changed; what unary minus calls"),
     _f("sign", "NUM -> TINYINT", "-1, 0 or 1 by the sign"),
-    _f("ceil", "DEC -> integral | FLOAT -> FLOAT | DOUBLE -> DOUBLE", "Smallest integer not below", "ceiling"),
+    _f("ceil", "DEC -> integral | FLOAT -> FLOAT | DOUBLE -> DOUBLE", "Smallest integer not below",
+       "ceiling"),
     _f("floor", "DEC -> integral | FLOAT -> FLOAT | DOUBLE -> DOUBLE", "Largest integer not above"),
     _f("round", "INT, [INTEGER!] -> 1 | DEC, [INTEGER!] -> rounded | FLOAT, [INTEGER!] -> FLOAT"
        " | DOUBLE, [INTEGER!] -> DOUBLE", "Rounded to digits after the point, halves away from zero"),
@@ -172,7 +117,8 @@ _STRINGS = (
     _f("trim", "VARCHAR, [VARCHAR] -> VARCHAR", "Without leading and trailing spaces (or given characters)"),
     _f("ltrim", "VARCHAR, [VARCHAR] -> VARCHAR", "Without leading spaces (or given characters)"),
     _f("rtrim", "VARCHAR, [VARCHAR] -> VARCHAR", "Without trailing spaces (or given characters)"),
-    _f("substring", "VARCHAR, BIGINT, [BIGINT] -> VARCHAR", "Part from a position (1 is first), of a length", "substr"),
+    _f("substring", "VARCHAR, BIGINT, [BIGINT] -> VARCHAR", "Part from a position (1 is first), of a length",
+       "substr"),
     _f("left", "VARCHAR, BIGINT -> VARCHAR", "The first n characters; negative: all but the last n"),
     _f("right", "VARCHAR, BIGINT -> VARCHAR", "The last n characters; negative: all but the first n"),
     _f("replace", "VARCHAR, VARCHAR, VARCHAR -> VARCHAR", "Every occurrence of the second by the third"),
@@ -188,15 +134,17 @@ _STRINGS = (
     _f("rpad", "VARCHAR, INTEGER, VARCHAR -> VARCHAR", "Filled on the right, or cut, to a length"),
     _f("repeat", "VARCHAR, BIGINT -> VARCHAR", "n times, one after the other"),
     _f("reverse", "VARCHAR -> VARCHAR", "Characters in the opposite order"),
-    _f("split_part", "VARCHAR, VARCHAR, BIGINT -> VARCHAR", "The nth part between separators; negative: from the end"),
-    _f("regexp_matches", "VARCHAR, VARCHAR, [VARCHAR!] -> BOOLEAN", "Whether the pattern matches somewhere"),
+    _f("split_part", "VARCHAR, VARCHAR, BIGINT -> VARCHAR",
+       "The nth part between separators; negative: from the end"),
+    _f("regexp_matches", "VARCHAR, VARCHAR, [VARCHAR!] -> BOOLEAN", "Whether the pattern matches somewhere; the operator ~"),
     _f("regexp_full_match", "VARCHAR, VARCHAR, [VARCHAR!] -> BOOLEAN",
-       "Whether the pattern matches all of it; the operators ~ and SIMILAR TO"),
+       "Whether the pattern matches all of it; SIMILAR TO"),
     _f("regexp_replace", "VARCHAR, VARCHAR, VARCHAR, [VARCHAR!] -> VARCHAR",
        "The first match (option g: every match) replaced; \\1 is group 1"),
     _f("regexp_extract", "VARCHAR, VARCHAR, [INTEGER!], [VARCHAR!] -> VARCHAR",
        "The match, or one of its groups; '' if there is none"),
-    _f("like", "VARCHAR, VARCHAR, [VARCHAR!] -> BOOLEAN", "LIKE: % any characters, _ one; with an escape character",
+    _f("like", "VARCHAR, VARCHAR, [VARCHAR!] -> BOOLEAN",
+       "LIKE: % any characters, _ one; with an escape character",
        "~~ like_escape"),
     _f("ilike", "VARCHAR, VARCHAR, [VARCHAR!] -> BOOLEAN", "LIKE that ignores case", "~~* ilike_escape"),
     _f("glob", "VARCHAR, VARCHAR -> BOOLEAN", "GLOB: * any characters, ? one, [a-z] one of", "~~~"),
@@ -208,8 +156,8 @@ _STRINGS = (
     _f("sha256", "VARCHAR -> VARCHAR | BLOB -> VARCHAR", "SHA-256 hash in hexadecimal"),
     _f("translate", "VARCHAR, VARCHAR, VARCHAR -> VARCHAR",
        "Each character of the second by the one of the third at its place, or dropped"),
-    _f("hex", "VARCHAR -> VARCHAR | BIGINT -> VARCHAR | UBIGINT -> VARCHAR | BLOB -> VARCHAR", "In hexadecimal",
-       "to_hex"),
+    _f("hex", "VARCHAR -> VARCHAR | BIGINT -> VARCHAR | UBIGINT -> VARCHAR | BLOB -> VARCHAR",
+       "In hexadecimal", "to_hex"),
     _f("bin", "BIGINT -> VARCHAR | UBIGINT -> VARCHAR", "In binary", "to_binary"),
     _f("unhex", "VARCHAR -> BLOB", "The bytes that hexadecimal digits stand for", "from_hex"),
     _f("to_base64", "BLOB -> VARCHAR", "In base 64", "base64"),
@@ -239,14 +187,15 @@ _DATES = (
     _f("second", _TIME_PART, "The whole second of the minute"),
     _f("millisecond", _TIME_PART, "Seconds of the minute in milliseconds"),
     _f("microsecond", _TIME_PART, "Seconds of the minute in microseconds"),
-    _f("epoch", "DATE -> DOUBLE | TIMESTAMP -> DOUBLE | TIMESTAMPTZ -> DOUBLE | INTERVAL -> DOUBLE | TIME -> DOUBLE",
+    _f("epoch", _TIME_PART.replace("BIGINT", "DOUBLE"),
        "Seconds since 1970, with fraction"),
     _f("epoch_ms", "TIMESTAMP -> BIGINT | TIMESTAMPTZ -> BIGINT | BIGINT -> TIMESTAMP",
        "Milliseconds since 1970, and back"),
     _f("epoch_us", "TIMESTAMP -> BIGINT | TIMESTAMPTZ -> BIGINT", "Microseconds since 1970"),
     _f("epoch_ns", "TIMESTAMP -> BIGINT | TIMESTAMPTZ -> BIGINT", "Nanoseconds since 1970"),
     _f("julian", "TIMESTAMP -> DOUBLE", "The Julian day, with fraction"),
-    _f("date_part", "", "A part of a date, time or interval: date_part('year', d), EXTRACT(year FROM d)", "datepart"),
+    _f("date_part", "", "A part of a date, time or interval: date_part('year', d), EXTRACT(year FROM d)",
+       "datepart"),
     _f("date_trunc", "VARCHAR!, TIMESTAMP -> TIMESTAMP | VARCHAR!, TIMESTAMPTZ -> TIMESTAMPTZ",
        "The start of the year, month, day, … it lies in", "datetrunc"),
     _f("date_diff", _DIFFERENCE, "Boundaries of a part between two dates", "datediff"),
@@ -259,16 +208,19 @@ _DATES = (
     _f("make_time", "BIGINT, BIGINT, DOUBLE -> TIME", "A time from hour, minute, seconds"),
     _f("make_timestamp", "BIGINT, BIGINT, BIGINT, BIGINT, BIGINT, DOUBLE -> TIMESTAMP | BIGINT -> TIMESTAMP",
        "A timestamp from its parts, or from microseconds since 1970"),
-    _f("strftime", "DATE, VARCHAR! -> VARCHAR | TIMESTAMP, VARCHAR! -> VARCHAR | TIMESTAMPTZ, VARCHAR! -> VARCHAR",
+    _f("strftime",
+       "DATE, VARCHAR! -> VARCHAR | TIMESTAMP, VARCHAR! -> VARCHAR | TIMESTAMPTZ, VARCHAR! -> VARCHAR",
        "As text, by a format such as '%Y-%m-%d'"),
     _f("strptime", "VARCHAR, VARCHAR! -> TIMESTAMP", "A timestamp from text, by a format"),
-    _f("try_strptime", "VARCHAR, VARCHAR! -> TIMESTAMP", "strptime that gives NULL where the text does not fit",
+    _f("try_strptime", "VARCHAR, VARCHAR! -> TIMESTAMP",
+       "strptime that gives NULL where the text does not fit",
        nulls=True),
     _f("to_timestamp", "DOUBLE -> TIMESTAMPTZ", "The time so many seconds after 1970"),
     _f("age", "TIMESTAMP, TIMESTAMP -> INTERVAL", "The first less the second, in years, months and days"),
     _f("timezone", "VARCHAR!, TIMESTAMP -> TIMESTAMPTZ | VARCHAR!, TIMESTAMPTZ -> TIMESTAMP",
        "A local time of a zone as a moment, and back; AT TIME ZONE"),
-    _f("now", "-> TIMESTAMPTZ", "When the query began", "current_timestamp get_current_timestamp transaction_timestamp"),
+    _f("now", "-> TIMESTAMPTZ", "When the query began",
+       "current_timestamp get_current_timestamp transaction_timestamp"),
     _f("localtimestamp", "-> TIMESTAMP", "When the query began, in UTC", "current_localtimestamp"),
     _f("current_date", "-> DATE", "The day the query began", "today"),
     _f("localtime", "-> TIME", "The time of day the query began, in UTC", "current_localtime"),
@@ -312,12 +264,17 @@ _TABLE = (*_NUMBERS, *_STRINGS, *_DATES, *_GENERAL)
 _BY_NAME = {name: f for f in _TABLE for name in (f.name, *f.aliases)}
 
 
-# --------------------------------------------------------------------------------------------------- resolution
+# ------------------------------------------------------------------------------ resolution
 
 
 def scalar_names() -> list[str]:
     """Every name a scalar function can be called by, for completion and for suggestions."""
     return sorted(name for name in _BY_NAME if name[0].isalpha())
+
+
+def scalar_functions() -> list[Function]:
+    """The table."""
+    return list(_TABLE)
 
 
 def find_scalar(name: str) -> Function | None:
@@ -355,148 +312,7 @@ def resolve_scalar(name: str, args: Sequence[Expr]) -> Expr:
     return Call(function.name, converted, result_type(signature, converted))
 
 
-def unknown_function(name: str, candidates: list[str]) -> BindError:
-    """The error for a name that is no function, with the nearest one as a hint."""
-    close = nearest(name, candidates)
-    return BindError(f'there is no function "{name}"', hint=f'did you mean "{close}"?' if close else None)
-
-
-def match_signature(
-    name: str, signatures: Sequence[str], args: tuple[Expr, ...]
-) -> tuple[Signature, tuple[Expr, ...]]:
-    """The overload nearest to the arguments, and the arguments cast to it.
-
-    Raises:
-        BindError: none takes them.
-        UnsupportedError: the overload asks for a constant.
-    """
-    best: tuple[int, Signature, tuple[pa.DataType, ...]] | None = None
-    for text in signatures:
-        signature = parse_signature(text)
-        fit = _fit(signature, args)
-        if fit is not None and (best is None or fit[0] < best[0]):
-            best = (fit[0], signature, fit[1])
-    if best is None:
-        raise no_overload(name, signatures, args)
-    _, signature, targets = best
-    converted = [coercion.cast(a, t) for a, t in zip(args, targets, strict=True)]
-    for i, parameter in enumerate(_expand(signature, len(args)) or ()):
-        if parameter.constant:
-            value = coercion.constant(converted[i])
-            if value is None:
-                raise UnsupportedError(f"argument {i + 1} of {name} must be a constant")
-            converted[i] = value
-    return signature, tuple(converted)
-
-
-def no_overload(name: str, signatures: Sequence[str], args: Sequence[Expr]) -> BindError:
-    """The error for arguments that no overload takes."""
-    given = ", ".join(types.type_name(a.dtype) for a in args)
-    forms = "; ".join(_describe(name, s) for s in signatures)
-    return BindError(f"{name} does not take ({given})", hint=f"it is {forms}" if forms else None)
-
-
-def _describe(name: str, text: str) -> str:
-    left, _, result = (part.strip() for part in text.partition("->"))
-    shown = result if result in _CONCRETE else ""
-    return f"{name}({left.replace('!', '')})" + (f" -> {shown}" if shown else "")
-
-
-def _expand(signature: Signature, count: int) -> tuple[Parameter, ...] | None:
-    """The parameters for ``count`` arguments, or None if the signature does not take so many."""
-    parameters = signature.parameters
-    if parameters and parameters[-1].variadic:
-        if count < len(parameters):
-            return None
-        return (*parameters, *(parameters[-1],) * (count - len(parameters)))
-    required = sum(not p.optional for p in parameters)
-    return parameters[:count] if required <= count <= len(parameters) else None
-
-
-def _fit(signature: Signature, args: tuple[Expr, ...]) -> tuple[int, tuple[pa.DataType, ...]] | None:
-    """How far the arguments are from a signature, and the types they are cast to; None if they do not fit."""
-    parameters = _expand(signature, len(args))
-    if parameters is None:
-        return None
-    common: pa.DataType | None = None
-    if any(p.kind == "T" for p in parameters):
-        common = coercion.common_type([a for a, p in zip(args, parameters, strict=True) if p.kind == "T"])
-        if common is None:
-            return None
-    total, targets = 0, []
-    for arg, parameter in zip(args, parameters, strict=True):
-        target, distance = _target(arg, parameter.kind, common)
-        if target is None or distance is None:
-            return None
-        total += distance
-        targets.append(target)
-    return total, tuple(targets)
-
-
-def _target(arg: Expr, kind: str, common: pa.DataType | None) -> tuple[pa.DataType | None, int | None]:
-    """The type that an argument takes for a parameter, and the distance to it."""
-    concrete = _CONCRETE.get(kind)
-    if concrete is not None:
-        return concrete, coercion.cost(arg, concrete)
-    if kind == "TEXT":
-        return types.VARCHAR, 0 if arg.dtype == types.VARCHAR else 2
-    if kind == "T":
-        assert common is not None
-        return common, 0
-    if kind == "ANY":
-        return arg.dtype, 0
-    if arg.dtype == types.NULL:
-        return (types.BIGINT, 2) if kind in ("NUM", "INT") else (None, None)
-    return (arg.dtype, 0) if _KINDS[kind](arg.dtype) else (None, None)
-
-
-def result_type(signature: Signature, args: tuple[Expr, ...]) -> pa.DataType:
-    """The type of a call whose arguments are already cast.
-
-    Raises:
-        BindError: the rule has no type for these arguments.
-    """
-    rule = signature.result
-    concrete = _CONCRETE.get(rule)
-    if concrete is not None:
-        return concrete
-    if rule == "1":
-        return args[0].dtype
-    if rule == "T":
-        parameters = _expand(signature, len(args)) or ()
-        return next(a.dtype for a, p in zip(args, parameters, strict=True) if p.kind == "T")
-    return _RESULT_RULES[rule](args)
-
-
-def _integral(args: tuple[Expr, ...]) -> pa.DataType:
-    dtype = args[0].dtype
-    return types.decimal(dtype.precision, 0)
-
-
-def _rounded(args: tuple[Expr, ...]) -> pa.DataType:
-    """A decimal rounded to d places has the scale d, between 0 and its own."""
-    dtype, digits = args[0].dtype, 0
-    if len(args) > 1:
-        assert isinstance(args[1], Literal)
-        digits = args[1].value or 0
-    return types.decimal(dtype.precision, max(0, min(digits, dtype.scale)))
-
-
-def _integers(args: tuple[Expr, ...]) -> pa.DataType:
-    dtype = args[0].dtype
-    if types.is_integer(dtype):
-        return dtype
-    raise BindError(f"bit operators take integers, not {types.type_name(dtype)}", hint="cast to BIGINT")
-
-
-_RESULT_RULES: dict[str, Callable[[tuple[Expr, ...]], pa.DataType]] = {
-    "integral": _integral,
-    "rounded": _rounded,
-    "integers": _integers,
-}
-
-
-# ------------------------------------------------------------------ functions that turn into something else
+# -------------------------------------------------------------- functions that turn into something else
 
 
 def _expect(name: str, args: tuple[Expr, ...], *counts: int) -> None:
@@ -525,7 +341,7 @@ def _nullif(args: tuple[Expr, ...]) -> Expr:
 
 def _if(args: tuple[Expr, ...]) -> Expr:
     _expect("if", args, 2, 3)
-    values, dtype = coercion.unify((args[1], args[2] if len(args) == 3 else null(types.NULL)), "IF")
+    values, _ = coercion.unify((args[1], args[2] if len(args) == 3 else null(types.NULL)), "IF")
     return Case(((coercion.boolean(args[0]), values[0]),), values[1])
 
 
@@ -554,7 +370,8 @@ DATE_PARTS = {
     for part, aliases in {
         "year": "yr y years yrs", "quarter": "quarters", "month": "mon months mons",
         "day": "days d dayofmonth", "decade": "dec decades decs", "century": "cent centuries c",
-        "millennium": "mil millenniums millennia mils", "week": "weeks w weekofyear", "dayofweek": "weekday dow",
+        "millennium": "mil millenniums millennia mils", "week": "weeks w weekofyear",
+        "dayofweek": "weekday dow",
         "isodow": "", "dayofyear": "doy", "isoyear": "", "yearweek": "", "hour": "hr hours hrs h",
         "minute": "min minutes mins m", "second": "sec seconds secs s",
         "millisecond": "milliseconds ms msec msecs", "microsecond": "microseconds us usec usecs",

@@ -1,7 +1,7 @@
-"""Every aggregate function: one line each, how a call finds its types, and how it splits into partial and final.
+"""Every aggregate function: one line each, how a call finds its types, and how it splits in two steps.
 
 Signatures read as in ``functions``. Aggregates that are another one in disguise (``count_if``, ``median``,
-``approx_count_distinct``, …) become that one when they are resolved, so that the executor need not know them.
+``approx_count_distinct``, …) become that one when they are resolved: the executor does not know them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from planner.expr import (
     new_field,
     null,
 )
-from planner.functions import match_signature, no_overload, result_type, unknown_function
 from planner.logical import AggregateItem
+from planner.signatures import match_signature, no_overload, result_type, unknown_function
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class AggregateFunction:
     """An aggregate: a line of the table below.
 
     ``merge`` names the aggregate that makes the final of partials of this one; None where there is none.
-    ``distinct_matters`` is False where duplicates change nothing. ``ordered`` says that the order of rows counts.
+    ``distinct_matters`` is False where duplicates change nothing. ``ordered``: the order of rows counts.
     """
 
     name: str
@@ -77,7 +77,8 @@ _TABLE = (
     _a("covar_samp", "DOUBLE, DOUBLE -> DOUBLE", "Covariance of a sample"),
     _a("covar_pop", "DOUBLE, DOUBLE -> DOUBLE", "Covariance of a population"),
     _a("corr", "DOUBLE, DOUBLE -> DOUBLE", "Correlation"),
-    _a("bool_and", "BOOLEAN -> BOOLEAN", "Whether all are TRUE", "every logical_and", merge="bool_and", once=True),
+    _a("bool_and", "BOOLEAN -> BOOLEAN", "Whether all are TRUE", "every logical_and", merge="bool_and",
+       once=True),
     _a("bool_or", "BOOLEAN -> BOOLEAN", "Whether one is TRUE", "logical_or", merge="bool_or", once=True),
     _a("bit_and", "INT -> 1", "Bits set in all", merge="bit_and", once=True),
     _a("bit_or", "INT -> 1", "Bits set in one", merge="bit_or", once=True),
@@ -85,17 +86,21 @@ _TABLE = (
     _a("product", "DOUBLE -> DOUBLE", "Product", merge="product"),
     _a("string_agg", "TEXT, [VARCHAR!] -> VARCHAR", "The strings with a separator (',') between",
        "group_concat listagg", ordered=True),
-    _a("any_value", "ANY -> 1", "One of the values that are not NULL", merge="any_value", once=True, ordered=True),
+    _a("any_value", "ANY -> 1", "One of the values that are not NULL", merge="any_value", once=True,
+       ordered=True),
     _a("first", "ANY -> 1", "The first row's value, NULL or not", "arbitrary", ordered=True),
     _a("last", "ANY -> 1", "The last row's value, NULL or not", ordered=True),
     _a("quantile_cont", "INT, DOUBLE! -> DOUBLE | DEC, DOUBLE! -> 1 | FLOAT, DOUBLE! -> FLOAT"
        " | DOUBLE, DOUBLE! -> DOUBLE | TIMESTAMP, DOUBLE! -> TIMESTAMP",
        "The value so far along the sorted values, interpolated", "percentile_cont"),
-    _a("quantile_disc", "ANY, DOUBLE! -> 1", "The value so far along the sorted values", "percentile_disc quantile"),
+    _a("quantile_disc", "ANY, DOUBLE! -> 1", "The value so far along the sorted values",
+       "percentile_disc quantile"),
     _a("median", "", "The middle value, interpolated: quantile_cont(x, 0.5)"),
     _a("mode", "ANY -> 1", "The most frequent value"),
-    _a("arg_min", "ANY, ANY -> 1", "The first argument where the second is smallest", "min_by argmin", ordered=True),
-    _a("arg_max", "ANY, ANY -> 1", "The first argument where the second is largest", "max_by argmax", ordered=True),
+    _a("arg_min", "ANY, ANY -> 1", "The first argument where the second is smallest", "min_by argmin",
+       ordered=True),
+    _a("arg_max", "ANY, ANY -> 1", "The first argument where the second is largest", "max_by argmax",
+       ordered=True),
     _a("count_if", "", "Number of rows where the condition is TRUE", "countif"),
     _a("approx_count_distinct", "", "Number of distinct values (exact here)"),
 )
@@ -106,6 +111,11 @@ _BY_NAME = {name: f for f in _TABLE for name in (f.name, *f.aliases)}
 def aggregate_names() -> list[str]:
     """Every name an aggregate can be called by."""
     return sorted(name for name in _BY_NAME if name != "count_star")
+
+
+def aggregate_functions() -> list[AggregateFunction]:
+    """The table."""
+    return list(_TABLE)
 
 
 def find_aggregate(name: str) -> AggregateFunction | None:
@@ -126,7 +136,7 @@ def resolve_aggregate(
     filter: Expr | None = None,
     order_by: Sequence[SortKey] = (),
 ) -> AggregateCall:
-    """The call of an aggregate, with the casts its signature asks for. ``count`` without arguments is count(*).
+    """The call of an aggregate, with the casts its signature asks for; ``count`` of nothing is count(*).
 
     Raises:
         BindError: there is no such aggregate, or none for these arguments.
@@ -227,13 +237,16 @@ def value_of_no_rows(call: AggregateCall) -> Literal:
     return Literal(0, types.BIGINT) if call.name in ("count", "count_star") else null(call.dtype)
 
 
-# --------------------------------------------------------------------------------------------------- splitting
+# ------------------------------------------------------------------------------ splitting
 
 
 @dataclass(frozen=True, slots=True)
 class AggregateSplit:
-    """An aggregate in two steps: ``partials`` over the rows of a part, ``finals`` over the partials' columns, and
-    ``result``, the expression over the finals' columns that has the aggregate's value and type."""
+    """An aggregate in two steps.
+
+    ``partials`` run over the rows of a part, ``finals`` over the partials' columns; ``result`` is the
+    expression over the finals' columns that has the aggregate's value and type.
+    """
 
     partials: tuple[AggregateItem, ...]
     finals: tuple[AggregateItem, ...]
@@ -256,7 +269,7 @@ def split_aggregate(call: AggregateCall) -> AggregateSplit | None:
 
 
 def _merge(name: str, partial: AggregateItem) -> AggregateItem:
-    """The aggregate ``name`` over a partial's column, in the partial's type: a sum of BIGINTs stays BIGINT here."""
+    """The aggregate ``name`` over a partial's column, in its type: a sum of BIGINTs stays BIGINT here."""
     source = column(partial.field)
     return AggregateItem(
         new_field(partial.field.name, source.dtype), AggregateCall(name, (source,), source.dtype)

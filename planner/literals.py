@@ -35,8 +35,9 @@ _UNITS: dict[str, tuple[int, int, int]] = {
     "millisecond": (0, 0, 1_000_000), "microsecond": (0, 0, 1_000),
 }  # fmt: skip
 _UNIT_NAMES = {
-    "millennium": "millennia mil mils millenniums", "century": "centuries cent c", "decade": "decades dec decs",
-    "year": "years yr yrs y", "quarter": "quarters", "month": "months mon mons", "week": "weeks w", "day": "days d dayofmonth",
+    "millennium": "millennia mil mils millenniums", "century": "centuries cent c",
+    "decade": "decades dec decs", "year": "years yr yrs y", "quarter": "quarters",
+    "month": "months mon mons", "week": "weeks w", "day": "days d dayofmonth",
     "hour": "hours hr hrs h", "minute": "minutes min mins m", "second": "seconds sec secs s",
     "millisecond": "milliseconds ms msec msecs", "microsecond": "microseconds us usec usecs",
 }  # fmt: skip
@@ -74,9 +75,9 @@ def read_boolean(text: str) -> bool:
 def read_integer(text: str, dtype: pa.DataType) -> int:
     """An integer; a fraction is rounded, halves away from zero."""
     hexadecimal = _HEX.fullmatch(text.strip())
-    value = int(hexadecimal[1], 16) if hexadecimal else round_half_up(_number(text))
+    exact = Decimal(int(hexadecimal[1], 16)) if hexadecimal else _number(text)
     low, high = integer_range(dtype)
-    if not low <= value <= high:
+    if exact.adjusted() > 20 or not low <= (value := round_half_up(exact)) <= high:
         raise ValueError(text)
     return value
 
@@ -87,8 +88,6 @@ def read_float(text: str, dtype: pa.DataType) -> float:
         value = float(word)
     else:
         value = float(_number(text))
-        if math.isinf(value):
-            raise ValueError(text)
     return to_float32(value) if dtype == types.FLOAT else value
 
 
@@ -107,6 +106,8 @@ def to_decimal(value: Decimal | int, dtype: pa.DataType) -> Decimal:
     Raises:
         ValueError: it has more digits than the type holds.
     """
+    if Decimal(value).adjusted() > dtype.precision:
+        raise ValueError(str(value))
     scaled = Decimal(value).quantize(Decimal(1).scaleb(-dtype.scale), rounding=ROUND_HALF_UP, context=_EXACT)
     if abs(scaled) >= Decimal(10) ** (dtype.precision - dtype.scale):
         raise ValueError(str(value))
@@ -131,12 +132,9 @@ def _number(text: str) -> Decimal:
     if not _NUMBER.fullmatch(word) or not any(c.isdigit() for c in word):
         raise ValueError(text)
     try:
-        value = Decimal(word.replace("_", ""))
+        return Decimal(word.replace("_", ""))
     except InvalidOperation:
         raise ValueError(text) from None
-    if value.adjusted() > 400:
-        raise ValueError(text)
-    return value
 
 
 def read_date(text: str) -> dt.date:
@@ -162,7 +160,7 @@ def read_time(text: str) -> dt.time:
 
 
 def read_timestamp(text: str) -> dt.datetime:
-    """``1995-01-31 10:30:00``; without a time midnight; the offset of a zone is dropped, as DuckDB drops it."""
+    """``1995-01-31 10:30:00``; without a time midnight; a zone's offset is dropped, as DuckDB drops it."""
     return _timestamp(text)[0]
 
 
@@ -216,8 +214,8 @@ def interval_unit(name: str) -> str | None:
 
 
 def interval_of(quantity: Decimal | int, unit: str) -> pa.MonthDayNano:
-    """So many of a unit. A fraction of a year is rounded to months; one of a month counts in days (a thirtieth), one
-    of a day in hours.
+    """So many of a unit. A fraction of a year is rounded to months, one of a month counts in days (30 to a
+    month), one of a day in hours.
 
     Raises:
         ValueError: it does not fit an interval.
@@ -247,7 +245,7 @@ def make_interval(months: int, days: int, nanoseconds: int) -> pa.MonthDayNano:
 def read_interval(text: str) -> pa.MonthDayNano:
     """``1 year 2 months``, ``3 days 04:05:06``, ``-1 day``, ``1 week ago``."""
     months = days = nanos = 0
-    at, word = 0, text.strip()
+    at, word = 0, text.strip().removeprefix("@")
     ago = word.lower().endswith(" ago")
     if ago:
         word = word[:-4].rstrip()

@@ -104,8 +104,9 @@ def _dialect(name: str) -> Dialect:
 class _NamedCalls:
     """Leaves function calls as they are written: ``exp.Anonymous``, a name and its arguments.
 
-    sqlglot's own classes for functions lose the name (``log10(x)`` becomes ``log(10, x)``) and surplus arguments.
-    Functions that make tables, and those with a syntax of their own (EXTRACT, SUBSTRING … FROM), keep their classes.
+    sqlglot's own classes for functions lose the name (``log10(x)`` becomes ``log(10, x)``) and surplus
+    arguments. Functions that make tables, and those with a syntax of their own (EXTRACT, SUBSTRING … FROM),
+    keep their classes.
     """
 
     FUNCTIONS: ClassVar[dict[str, Callable[..., exp.Expression]]] = {
@@ -129,15 +130,15 @@ class _WholeIntervals:
 
 
 @cache
-def _parser_class(base: type[Parser], named: bool) -> type[Parser]:
-    parts = (_NamedCalls, _WholeIntervals) if named else (_WholeIntervals,)
+def _parser_class(dialect: type[Dialect]) -> type[Parser]:
+    base: type[Parser] = dialect.parser_class
+    parts = (_NamedCalls, _WholeIntervals) if dialect is DuckDB else (_WholeIntervals,)
     return type(base.__name__, (*parts, base), {})
 
 
 def parser_of(dialect: Dialect) -> Parser:
     """A parser of the dialect that stops at the first error and keeps what the text says."""
-    kind = _parser_class(type(dialect.parser()), type(dialect) is DuckDB)
-    return kind(error_level=ErrorLevel.IMMEDIATE, dialect=dialect)
+    return _parser_class(type(dialect))(error_level=ErrorLevel.IMMEDIATE, dialect=dialect)
 
 
 def _statements(sql: str, dialect: Dialect) -> list[exp.Expression]:
@@ -169,7 +170,7 @@ def _chunks(tokens: list[Token]) -> list[list[Token]]:
 
 
 def _numbered(tokens: list[Token]) -> list[Token]:
-    """``?`` as ``$1``, ``$2``, …: a tree does not keep the order in which its parameters stand in the text."""
+    """``?`` as ``$1``, ``$2``, …: a tree does not keep the order in which its parameters stand."""
     if all(t.token_type != TokenType.PLACEHOLDER for t in tokens):
         return tokens
     result: list[Token] = []

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from planner import types
-from planner.binder_expressions import bind_aggregate_call, bind_expression, bind_sort_key
+from planner.binder_aggregates import bind_aggregate_call
+from planner.binder_expressions import bind_expression, bind_sort_key
 from planner.errors import BindError
 from planner.expr import AggregateCall, Expr, Field, SortKey, column, new_field
 from planner.parser import parse
@@ -36,7 +37,7 @@ def _fields() -> dict[str, Field]:
 
 @dataclass
 class TableScope:
-    """Resolves the columns of the table; a subquery, an aggregate or a parameter is recorded and has a fixed result."""
+    """Resolves the columns of the table; a subquery or a parameter is recorded and has a fixed result."""
 
     sql: str
     dialect: str = "duckdb"
