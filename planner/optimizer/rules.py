@@ -18,6 +18,7 @@ from planner.optimizer.outer_to_inner import outer_to_inner
 from planner.optimizer.prune_columns import narrow_inputs, prune_columns
 from planner.optimizer.push_filters import push_filters
 from planner.optimizer.push_limits import drop_sorts, push_limits
+from planner.optimizer.reduce_aggregates import reduce_aggregates
 from planner.optimizer.semi_joins import semi_joins
 from planner.optimizer.simplify import simplify
 from planner.optimizer.single_to_outer import single_to_outer
@@ -56,11 +57,18 @@ BATCHES = (
             eliminate_joins,
             semi_joins,
             common_subplans,  # before pruning makes equal subplans differ in the columns they read
+            unwrap_subplans,  # what was shared within what is now shared as a whole has one reader
             merge_projects,
             prune_columns,  # takes the Projects from between the joins
         ),
     ),
-    Batch("joins", (reorder_joins,)),  # all that makes joins fewer, narrower or semi has run
+    Batch(
+        "joins",
+        (
+            reduce_aggregates,  # adds semi joins, which the next rule moves to where they filter most
+            reorder_joins,  # all that makes joins fewer, narrower or semi has run
+        ),
+    ),
     Batch(
         "finish",
         (
