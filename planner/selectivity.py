@@ -179,9 +179,8 @@ def narrowed(predicates: Sequence[Expr], columns: Columns) -> dict[ColumnId, Col
 
 def _meet(a: ColumnStatistics, b: ColumnStatistics) -> ColumnStatistics:
     """What is known of ``a`` where it equals ``b`` in every row."""
-    cut = (
-        _cut(a, Range(b.min, b.max)) if b.min is not None and b.max is not None else replace(a, null_count=0)
-    )
+    bounded = b.min is not None and b.max is not None and not b.likely
+    cut = _cut(a, Range(b.min, b.max)) if bounded else replace(a, null_count=0)
     ndvs = [n for n in (a.ndv, b.ndv) if n is not None]
     return replace(cut, ndv=min(ndvs, default=None))
 

@@ -199,7 +199,7 @@ class Estimator:
             case Sort(input, _, limit, offset) | Limit(input, limit, offset):
                 return _limit(self.statistics(input), limit, offset)
             case Union(inputs):
-                return _union(plan, [self.statistics(i) for i in inputs])
+                return self._union(plan, [self.statistics(i) for i in inputs])
             case RowNumber(input, _, _, item):
                 source = self.statistics(input)
                 most = self.max_rows(input)
@@ -373,6 +373,32 @@ class Estimator:
             if interval is not None:
                 out[id] = interval
         return out
+
+    def _union(self, plan: Union, inputs: list[Statistics]) -> Statistics:
+        rows: float | None = 0.0
+        for source in inputs:
+            rows = None if rows is None or source.rows is None else rows + source.rows
+        columns = {}
+        for position, item in enumerate(plan.fields):
+            ids = [i.schema.fields[position].id for i in plan.inputs]
+            parts = [s.columns.get(i, UNKNOWN) for s, i in zip(inputs, ids, strict=True)]
+            known = all(p.min is not None and p.max is not None for p in parts)
+            nulls = [p.null_count for p in parts]
+            ndvs = [p.ndv for p in parts]
+            columns[item.id] = ColumnStatistics(
+                min(p.min for p in parts) if known else None,
+                max(p.max for p in parts) if known else None,
+                None if None in nulls else sum(n for n in nulls if n is not None),
+                None if None in ndvs else sum(n for n in ndvs if n is not None),
+                parts[0].width,
+                all(p.exact for p in parts) and known,
+                likely=any(p.likely for p in parts),
+            )
+            proved = [self.interval(i, p) for i, p in zip(ids, parts, strict=True)]
+            intervals = [p for p in proved if p is not None]
+            if columns[item.id].likely and len(intervals) == len(proved):
+                self._proved[item.id] = (min(p[0] for p in intervals), max(p[1] for p in intervals))
+        return Statistics(rows, all(s.exact for s in inputs), columns)
 
     def _aggregate(
         self, input: LogicalPlan, keys: tuple[Column, ...], aggregates: tuple[AggregateItem, ...]
@@ -703,27 +729,3 @@ def _values(plan: Values) -> Statistics:
         unique = distinct == len(present)
         columns[item.id] = ColumnStatistics(low, high, nulls, float(distinct), None, True, unique)
     return Statistics(float(len(plan.rows)), True, columns)
-
-
-def _union(plan: Union, inputs: list[Statistics]) -> Statistics:
-    rows: float | None = 0.0
-    for source in inputs:
-        rows = None if rows is None or source.rows is None else rows + source.rows
-    columns = {}
-    for position, item in enumerate(plan.fields):
-        parts = [
-            s.columns.get(i.schema.fields[position].id, UNKNOWN)
-            for s, i in zip(inputs, plan.inputs, strict=True)
-        ]
-        known = all(p.min is not None and p.max is not None for p in parts)
-        nulls = [p.null_count for p in parts]
-        ndvs = [p.ndv for p in parts]
-        columns[item.id] = ColumnStatistics(
-            min(p.min for p in parts) if known else None,
-            max(p.max for p in parts) if known else None,
-            None if None in nulls else sum(n for n in nulls if n is not None),
-            None if None in ndvs else sum(n for n in ndvs if n is not None),
-            parts[0].width,
-            all(p.exact for p in parts) and known,
-        )
-    return Statistics(rows, all(s.exact for s in inputs), columns)
