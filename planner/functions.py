@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
-from planner import coercion, types
+from planner import coercion, literals, types
 from planner.errors import BindError, UnsupportedError, nearest
 from planner.expr import Call, Case, Expr, Literal, null
 from planner.signatures import match_signature, no_overload, result_type, unknown_function
@@ -136,7 +137,8 @@ _STRINGS = (
     _f("reverse", "VARCHAR -> VARCHAR", "Characters in the opposite order"),
     _f("split_part", "VARCHAR, VARCHAR, BIGINT -> VARCHAR",
        "The nth part between separators; negative: from the end"),
-    _f("regexp_matches", "VARCHAR, VARCHAR, [VARCHAR!] -> BOOLEAN", "Whether the pattern matches somewhere; the operator ~"),
+    _f("regexp_matches", "VARCHAR, VARCHAR, [VARCHAR!] -> BOOLEAN",
+       "Whether the pattern matches somewhere; the operator ~"),
     _f("regexp_full_match", "VARCHAR, VARCHAR, [VARCHAR!] -> BOOLEAN",
        "Whether the pattern matches all of it; SIMILAR TO"),
     _f("regexp_replace", "VARCHAR, VARCHAR, VARCHAR, [VARCHAR!] -> VARCHAR",
@@ -364,6 +366,35 @@ def _date_add(args: tuple[Expr, ...]) -> Expr:
     return coercion.arithmetic("+", *args)
 
 
+# The units of to_years(n) and the like; where there is no such kernel, what it is in years.
+_INTERVAL_UNITS = {
+    "to_millennia": "millennium", "to_centuries": "century", "to_decades": "decade", "to_years": "year",
+    "to_quarters": "quarter", "to_months": "month", "to_weeks": "week", "to_days": "day", "to_hours": "hour",
+    "to_minutes": "minute", "to_seconds": "second", "to_milliseconds": "millisecond",
+    "to_microseconds": "microsecond",
+}  # fmt: skip
+_YEARS = {"to_millennia": 1000, "to_centuries": 100, "to_decades": 10}
+
+
+def _to_interval(name: str) -> Callable[[tuple[Expr, ...]], Expr]:
+    """An interval of so many units: a literal if the number is one."""
+
+    def resolve(args: tuple[Expr, ...]) -> Expr:
+        _, (quantity,) = match_signature(name, _BY_NAME[name].signatures, args)
+        if isinstance(quantity, Literal) and quantity.value is not None:
+            try:
+                value = literals.interval_of(Decimal(quantity.value), _INTERVAL_UNITS[name])
+            except ValueError:
+                raise BindError(f"{name}({quantity.value}) is out of range") from None
+            return Literal(value, types.INTERVAL)
+        if name in _YEARS:
+            years = coercion.arithmetic("*", quantity, Literal(_YEARS[name], types.INTEGER))
+            return Call("to_years", (years,), types.INTERVAL)
+        return Call(name, (quantity,), types.INTERVAL)
+
+    return resolve
+
+
 # Every name of a part of a date in EXTRACT and date_part, and the function that takes it.
 DATE_PARTS = {
     alias: part
@@ -449,6 +480,7 @@ def _with_part(name: str, parts: frozenset[str] | None) -> Callable[[tuple[Expr,
 
 
 _SPECIAL: dict[str, Callable[[tuple[Expr, ...]], Expr | None]] = {
+    **{name: _to_interval(name) for name in _INTERVAL_UNITS},
     "mod": _mod,
     "negate": _negate,
     "nullif": _nullif,
