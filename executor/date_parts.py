@@ -183,8 +183,9 @@ def date_difference(part: str, start: pl.Expr, end: pl.Expr) -> pl.Expr:
     match part:
         case "day" | "dayofweek" | "isodow" | "dayofyear" | "dow" | "doy" | "weekday":
             return end.cast(pl.Int64) // MICROS_PER_DAY - start.cast(pl.Int64) // MICROS_PER_DAY
-        case "week" | "yearweek":
-            return (_monday(end) - _monday(start)) // 7
+        case "week" | "yearweek":  # spans of seven days, as in DuckDB since 2.0
+            days = end.cast(pl.Int64) // MICROS_PER_DAY - start.cast(pl.Int64) // MICROS_PER_DAY
+            return toward_zero(days, 7)
         case "month":
             return _month_number(end) - _month_number(start)
         case "quarter":

@@ -27,6 +27,7 @@ from executor.value import (
     integer_dtype,
     literal_expr,
     native,
+    scaled_store,
     with_store,
 )
 from planner import types
@@ -204,7 +205,11 @@ def _avg(argument: Argument) -> Value:
     value, dtype = argument.value, argument.call.dtype
     if types.is_temporal(value.dtype):
         micros = value.expr.cast(pl.Datetime("us")).cast(pl.Int64)
-        mean = (micros.cast(pl.Int128).sum() // argument.expr.count()).cast(pl.Int64)
+        total, count = micros.cast(pl.Int128).sum(), argument.expr.count().cast(pl.Int128)
+        # DuckDB's rounding: before 1970 toward zero, after it to the nearest, halves down.
+        size = total.abs() // count
+        up = (total > 0) & ((total.abs() % count) * 2 > count)
+        mean = (pl.when(total < 0).then(0 - size).otherwise(size) + up.cast(pl.Int128)).cast(pl.Int64)
         return Value(_or_null(mean.cast(polars_dtype(dtype)), argument), dtype)
     if types.is_float(value.dtype):
         return Value(value.expr.cast(pl.Float64).mean(), dtype)
@@ -352,17 +357,36 @@ def _quantile_cont(argument: Argument) -> Value:
     value, dtype, scope = argument.value, argument.call.dtype, argument.group.scope
     fraction = _fraction(argument)
     if types.is_temporal(value.dtype):
-        moment = value.expr.cast(pl.Datetime("us")).cast(pl.Int64)
-        # Interpolate the distance between the neighbours, so that the large numbers stay exact.
-        low, high = moment.quantile(fraction, "lower"), moment.quantile(fraction, "higher")
-        share = (moment.count() - 1).cast(pl.Float64) * fraction
-        between = ((high - low) * (share - share.floor())).cast(pl.Int64)
-        return Value((low.cast(pl.Int64) + between).cast(polars_dtype(dtype)), dtype)
-    result = to_float(value, types.DOUBLE, scope).quantile(fraction, "linear")
+        middle = _interpolated(value.expr.cast(pl.Datetime("us")).cast(pl.Int64), fraction, nearest=True)
+        return Value(middle.cast(polars_dtype(dtype)), dtype)
     if types.is_decimal(dtype):
-        scaled = (result * float(10**dtype.scale)).round(0, mode="half_away_from_zero").cast(pl.Int128)
-        return Value(scaled, dtype, Store.INT128, bounds_of(value))
+        held = with_store(value, scaled_store(bounds_of(value), scope.device), scope.device)
+        if held.store is Store.NATIVE:
+            raise NotOnDevice("quantiles of decimals of more than 18 digits")
+        return Value(_interpolated(held.expr, fraction, nearest=False), dtype, held.store, bounds_of(value))
+    result = to_float(value, types.DOUBLE, scope).quantile(fraction, "linear")
     return Value(result.cast(polars_dtype(dtype)), dtype)
+
+
+def _interpolated(numbers: pl.Expr, fraction: float, nearest: bool) -> pl.Expr:
+    """The quantile of integers, to the nearest (halves away from zero) or cut toward zero.
+
+    The distance between the neighbours is interpolated, so that large numbers stay exact.
+    """
+    ordered = numbers.drop_nulls().sort()
+    position = (ordered.len().cast(pl.Float64) - 1) * fraction
+    low, high = (
+        ordered.get(p.cast(pl.Int64).clip(lower_bound=0), null_on_oob=True)
+        for p in (position.floor(), position.ceil())
+    )
+    distance = (high - low) * (position - position.floor())
+    below = low + distance.floor().cast(pl.Int64)
+    rest = distance - distance.floor()
+    if nearest:
+        up = (rest > 0.5) | ((rest == 0.5) & (below >= 0))
+    else:
+        up = (rest > 0) & (below < 0)
+    return below + up.cast(pl.Int64)
 
 
 def _quantile_disc(argument: Argument) -> Value:

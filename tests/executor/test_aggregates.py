@@ -1,0 +1,74 @@
+"""Every aggregate against DuckDB: global, grouped, filtered, distinct, over no rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import pytest
+
+import sqlray
+from planner.errors import SqlrayError
+from tests.executor import oracle
+
+AGGREGATES = [
+    "count(*)", "count(i)", "count(distinct i)", "count(distinct d)", "count(distinct f)", "count(distinct s)",
+    "sum(i)", "sum(t)", "sum(u)", "sum(b)", "sum(n)", "sum(d)", "sum(e)", "sum(w)", "sum(g)", "sum(r)", "sum(distinct j)",
+    "sum(distinct d)", "sum(d * e)", "sum(d * (1 - e))", "sum(i * 2)", "sum(case when k then d else 0 end)", "sum(1)",
+    "avg(i)", "avg(d)", "avg(g)", "avg(distinct j)", "avg(d * e)", "avg(b)", "avg(1.5)", "avg(w)",
+    "min(i)", "max(i)", "min(d)", "max(d)", "min(f)", "max(f)", "min(g)", "max(s)", "min(s)", "min(da)", "max(ta)", "max(k)",
+    "min(ti)", "max(tz)", "max(r)", "min(bl)", "max(w)", "min(u)",
+    "stddev(g)", "stddev_pop(g)", "var_samp(i)", "var_pop(d)", "covar_pop(g, j)", "covar_samp(g, n)", "corr(g, j)",
+    "bool_and(k)", "bool_or(k)", "bool_and(i > 0)", "bit_and(u)", "bit_or(u)", "bit_xor(u)", "bit_or(i)", "product(j)",
+    "string_agg(s, ',' order by id)", "string_agg(s, '-' order by id desc)", "string_agg(s, ',' order by s, id)",
+    "string_agg(i, ';' order by id)", "string_agg(distinct s, ',' order by s)",
+    "first(i order by id)", "last(s order by id)", "any_value(i order by id)", "first(d order by id desc)",
+    "median(i)", "median(g)", "median(d)", "median(da)", "median(ta)", "quantile_cont(g, 0.3)", "quantile_cont(i, 0.25)",
+    "quantile_disc(i, 0.3)", "quantile_disc(s, 0.5)", "quantile_disc(d, 0)", "quantile_disc(g, 1)", "quantile_cont(d, 0.6)",
+    "arg_max(id, b * 0 + id)", "arg_min(s, id)", "arg_max(d, id)", "coalesce(count_if(k), 0)", "approx_count_distinct(j)", "max_by(s, id)",
+    "count(*) filter (where k)", "sum(d) filter (where i > 0)", "avg(i) filter (where k)", "max(f) filter (where l)",
+    "count(distinct i) filter (where k)", "min(s) filter (where s > 'b')", "sum(g) filter (where null)", "sum(null::integer)",
+    "first(i order by id) filter (where k)", "string_agg(s, ',' order by id) filter (where l)", "bool_or(k) filter (where l)",
+    "sum(i) + count(*)", "sum(d) / count(d)", "max(i) - min(i)", "avg(ta)", "sum(k)", "sum(d) * 2 > 1",
+]  # fmt: skip
+
+SHAPES = {
+    "global": "select {} as v from t",
+    "nothing": "select {} as v from t where id < 0",
+    "by integer": "select n, {} as v from t group by n",
+    "by text": "select p, {} as v from t group by p",
+    "by float": "select g, {} as v from t group by g",
+    "by two": "select k, j, {} as v from t group by k, j",
+    "by expression": "select d * 2 as z, {} as v from t where i is not null group by d * 2",
+    "no group": "select n, {} as v from t where id < 0 group by n",
+}
+
+
+@pytest.fixture(scope="module")
+def engines() -> tuple[sqlray.Session, duckdb.DuckDBPyConnection]:
+    return oracle.session(), oracle.connection()
+
+
+def key(row: tuple[Any, ...]) -> list[str]:
+    return [repr(v + 0.0 if isinstance(v, float) else v) for v in row[:-1]]
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equals_duckdb(
+    engines: tuple[sqlray.Session, duckdb.DuckDBPyConnection], shape: str, aggregate: str
+) -> None:
+    session, connection = engines
+    sql = SHAPES[shape].format(aggregate)
+    try:
+        table = connection.sql(sql).to_arrow_table()
+    except duckdb.Error:
+        with pytest.raises(SqlrayError):
+            session.sql(sql).to_arrow()
+        return
+    theirs = sorted(zip(*(c.to_pylist() for c in table.columns), strict=True), key=key)
+    found = session.sql(sql).to_arrow()
+    ours = sorted(zip(*(c.to_pylist() for c in found.columns), strict=True), key=key)
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert all(oracle.same(x, y, 1e-9) for x, y in zip(a, b, strict=True)), f"ours {a}, DuckDB's {b}"
