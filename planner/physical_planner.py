@@ -10,12 +10,16 @@ from dataclasses import dataclass
 
 from planner.algorithms import plan_physical
 from planner.estimates import Estimates
+from planner.exchange import ensure_distribution
 from planner.logical import LogicalPlan
 from planner.physical import PhysicalPlan
 from planner.physical_context import PhysicalContext
 from planner.stages import StageGraph, cut
+from planner.working_set import choose_partitions
 
 __all__ = ["PhysicalContext", "PhysicalQuery", "plan_physical", "plan_query"]
+
+_STAGED = 2  # tasks a stage where somebody only wants to see stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +34,10 @@ class PhysicalQuery:
 
 def plan_query(plan: LogicalPlan, context: PhysicalContext) -> PhysicalQuery:
     """Plan an optimized query down to its stages."""
-    physical = plan_physical(plan, context)
-    return PhysicalQuery(physical, cut(physical), context.estimates)
+    local = plan_physical(plan, context)
+    partitions = context.partitions or choose_partitions(local, context.estimates, context.memory_limit)
+    if context.staged:
+        partitions = max(partitions, _STAGED)
+    forced = context.staged or context.partitions > 1
+    spread = ensure_distribution(local, partitions, context, forced)
+    return PhysicalQuery(spread, cut(spread), context.estimates, partitions)

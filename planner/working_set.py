@@ -1,0 +1,84 @@
+"""How much memory a plan holds at its worst moment, and in how many parts it therefore runs."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from planner.estimates import Estimates
+from planner.logical import JoinKind
+from planner.physical import (
+    AggregateExec,
+    HashJoinExec,
+    MaterializeExec,
+    NestedLoopJoinExec,
+    PhysicalPlan,
+    RowNumberExec,
+    SortExec,
+)
+from planner.statistics import DEFAULT_ROWS
+
+_OVERHEAD = 2.0  # a hash table and the kernels' copies of a column, over the column's own bytes
+_ENTRY = 16.0  # bytes of a hash table's entry beside the row itself
+_USABLE = 0.6  # of the memory limit: the rest is for what streams past, and for estimates that were low
+_MOST = 256
+_HOLDS_ROWS = ("median", "quantile_cont", "quantile_disc", "string_agg", "mode", "list")
+
+
+def choose_partitions(plan: PhysicalPlan, estimates: Estimates, memory_limit: int) -> int:
+    """One, if the working set of ``plan`` fits ``memory_limit``; else as many parts as make each of them
+    fit.
+    """
+    held = working_set(plan, estimates)
+    usable = memory_limit * _USABLE
+    return 1 if held <= usable else min(_MOST, max(2, ceil(held / usable)))
+
+
+def working_set(plan: PhysicalPlan, estimates: Estimates) -> float:
+    """Estimated bytes that all operators of ``plan`` hold at the same time, at the worst moment.
+
+    A join first builds its table, beside whatever that needs, and then holds it while the other side runs.
+    """
+    known: dict[int, float] = {}
+    shared = 0.0
+
+    def peak(node: PhysicalPlan) -> float:
+        nonlocal shared
+        hit = known.get(id(node))
+        if hit is None:
+            hit = measure(node)
+            known[id(node)] = hit
+            if isinstance(node, MaterializeExec):
+                # Computed once, before the rest: what it needed is gone by then, and its rows may be on disk.
+                shared = max(shared, hit)
+                known[id(node)] = hit = 0.0
+        return hit
+
+    def measure(node: PhysicalPlan) -> float:
+        match node:
+            case HashJoinExec() | NestedLoopJoinExec():
+                build, probe = node.right, node.left
+                if isinstance(node, HashJoinExec) and node.build == "left":
+                    build, probe = probe, build
+                table = held(build)
+                if node.kind is JoinKind.FULL:
+                    table += held(probe) * 0.5
+                return max(peak(build) + table, table + peak(probe))
+            case AggregateExec(input):
+                state = held(node)
+                rows = estimates.rows_or(input, DEFAULT_ROWS)
+                if any(a.call.distinct or a.call.name in _HOLDS_ROWS for a in node.aggregates):
+                    state += rows * _ENTRY
+                return peak(input) + state
+            case SortExec(input):
+                return peak(input) + (held(input) if node.limit is None else held(node))
+            case RowNumberExec(input):
+                return peak(input) + held(input)
+            case _:
+                return max((peak(c) for c in node.children()), default=0.0)
+
+    def held(node: PhysicalPlan) -> float:
+        estimate = estimates.get(node)
+        rows = DEFAULT_ROWS if estimate.rows is None else estimate.rows
+        return rows * (estimate.width * _OVERHEAD + _ENTRY)
+
+    return max(peak(plan), shared)
