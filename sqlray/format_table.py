@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -177,8 +176,8 @@ def render_html(preview: Preview, *, null: str = "NULL") -> str:
         return f"<p>{_count(preview.num_rows, 'row')}</p>"
     columns = _columns(preview, null)
     head = "".join(
-        f'<th style="text-align:{_align(column)}">{html.escape(column.name)}'
-        f'<br><small style="font-weight:normal">{html.escape(column.type)}</small></th>'
+        f'<th style="text-align:{_align(column)}">{_escape(column.name)}'
+        f'<br><small style="font-weight:normal">{_escape(column.type)}</small></th>'
         for column in columns
     )
     body = []
@@ -186,12 +185,17 @@ def render_html(preview: Preview, *, null: str = "NULL") -> str:
         if index == preview.head.num_rows:
             body.append("<tr>" + '<td style="text-align:center">⋮</td>' * len(columns) + "</tr>")
         cells = (
-            f'<td style="text-align:{_align(column)}">{html.escape(column.cells[index])}</td>'
+            f'<td style="text-align:{_align(column)}">{_escape(column.cells[index])}</td>'
             for column in columns
         )
         body.append(f"<tr>{''.join(cells)}</tr>")
     footer = f"<p><small>{_footer(preview, len(columns), 0)}</small></p>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>{footer}"
+
+
+def _escape(text: str) -> str:
+    # html.escape() does the same, but its module takes milliseconds to import
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _align(column: _Column) -> str:
