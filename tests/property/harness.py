@@ -1,6 +1,7 @@
 """Runs generated queries on DuckDB and on sqlray sessions with other options, and says where they differ."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from tests.property.reduce import reduce_query
 
 # A random chain of joins now and then makes millions of rows, which test nothing more.
 _MOST_ROWS = 20_000
+# The tables are tiny: a query that takes longer has gone astray.
+_MOST_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +112,25 @@ class Harness:
     def check_sql(self, query: Query, variant: Variant, expected: Answer | None = None) -> Finding | None:
         """Runs one query on both engines; nothing if they agree."""
         expected = expected or self.oracle.run(query.sql)
+        started = time.perf_counter()
         try:
             found = self.session(variant).sql(query.sql).to_arrow()
         except sqlray.UnsupportedError as error:
             return None if expected.table is None else Finding("unsupported", query.sql, str(error))
         except sqlray.SqlrayError as error:
             return None if expected.table is None else Finding("error", query.sql, _one(error))
-        except Exception as error:  # whatever is not a SqlrayError is a bug of its own
+        except KeyboardInterrupt:
+            raise
+        except (
+            BaseException
+        ) as error:  # whatever is not a SqlrayError is a bug of its own, a kernel's panic too
             return Finding("crash", query.sql, _one(error))
         if expected.table is None:
             return Finding("no error", query.sql, expected.error)
         text = difference(expected.table, found, query.ordered_by)
+        seconds = time.perf_counter() - started
+        if text is None and seconds > _MOST_SECONDS:
+            return Finding("slow", query.sql, f"{seconds:.1f} seconds for tables of a few rows")
         if text is None:
             return None
         return Finding("type" if text.startswith(("type", "name")) else "wrong", query.sql, text)

@@ -14,7 +14,7 @@ class Finding:
     """One query on which the engines do not agree.
 
     `status` is `wrong` (other rows), `type` (other column types or names), `error` (sqlray failed and DuckDB
-    did not), `unsupported`, `crash` (not a SqlrayError) or `no error` (DuckDB failed and sqlray did not).
+    did not), `unsupported`, `slow`, `crash` (not a SqlrayError) or `no error` (only DuckDB failed).
     `detail` says what differs, or holds the error's text.
     """
 
