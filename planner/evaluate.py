@@ -1,7 +1,8 @@
 """The value of an expression without columns, computed at plan time exactly as a kernel would compute it.
 
-``evaluate`` answers only when it is certain. Whatever would raise at run time (overflow, a cast that fails), and
-whatever two implementations could round differently, has no value here: the caller leaves the expression as it is.
+``evaluate`` answers only when it is certain. Whatever would raise at run time (overflow, a cast that fails),
+and whatever two implementations could round differently, has no value here: the caller leaves the expression
+as it is.
 """
 
 from __future__ import annotations
@@ -294,7 +295,9 @@ def _cast_double(value: Any, source: pa.DataType) -> float:
         # One correctly rounded division of two exact doubles: there is only one result.
         if abs(value.scaleb(source.scale, context=_EXACT)) <= _EXACT_INTEGER:
             return float(value)
-    if source == types.VARCHAR and re.fullmatch(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?(e[+-]?[0-9]{1,2})?", value.lower()):
+    if source == types.VARCHAR and re.fullmatch(
+        r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?(e[+-]?[0-9]{1,2})?", value.lower()
+    ):
         return float(value)
     raise NotConstant
 
@@ -328,7 +331,9 @@ def _cast_timestamp(value: Any, source: pa.DataType) -> dt.datetime:
     raise NotConstant
 
 
-def add_interval(value: dt.date | dt.datetime, months: int, days: int, nanoseconds: int) -> dt.date | dt.datetime:
+def add_interval(
+    value: dt.date | dt.datetime, months: int, days: int, nanoseconds: int
+) -> dt.date | dt.datetime:
     """``value`` moved by months first (the day held to the month's length), then by days and time."""
     count = value.year * 12 + value.month - 1 + months
     year, month = divmod(count, 12)

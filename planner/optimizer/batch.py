@@ -15,8 +15,9 @@ Rule = Callable[[LogicalPlan, OptimizerContext], LogicalPlan]
 class Batch:
     """Rules that run in order: once, or (``rounds`` > 1) again until a whole round changes nothing.
 
-    ``rounds`` bounds the repetition. A batch that reaches it has not failed: every rule leaves a right plan, so that
-    the bound only costs a better one. ``removes_dependent_joins`` holds of every plan after the batch.
+    ``rounds`` bounds the repetition. A batch that reaches it has not failed: every rule leaves a right plan,
+    so that the bound only costs a better one. ``removes_dependent_joins`` holds of every plan after the
+    batch.
     """
 
     name: str

@@ -33,7 +33,8 @@ DUPLICATE_INSENSITIVE = frozenset({"min", "max", "bool_and", "bool_or", "any_val
 class Needs:
     """What the parents of each node (by identity) need of it.
 
-    ``duplicates_matter`` is False where the answer stays the same if rows are repeated or repeated rows dropped.
+    ``duplicates_matter`` is False where the answer stays the same if rows are repeated or repeated rows
+    dropped.
     """
 
     columns: dict[int, set[ColumnId]]
@@ -43,15 +44,18 @@ class Needs:
         return self.columns[id(plan)]
 
 
-def column_needs(plan: LogicalPlan) -> Needs:
+def column_needs(plan: LogicalPlan, *, as_it_stands: bool = False) -> Needs:
     """The needs of every node below ``plan``, of which all columns are needed.
 
-    A node with several parents (a common subplan) needs what any of them does.
+    A node with several parents (a common subplan) needs what any of them does. ``as_it_stands`` also counts
+    what is read for columns that no one needs, for a caller that does not drop these.
     """
     columns: dict[int, set[ColumnId]] = {id(plan): set(plan.schema.ids)}
     duplicates: dict[int, bool] = {id(plan): True}
     for node in _parents_first(plan):
         out = columns[id(node)]
+        if as_it_stands:
+            out |= _own_columns(node)
         for child, needed in zip(node.children(), child_needs(node, out), strict=True):
             columns.setdefault(id(child), set()).update(needed)
             matter = _duplicates_matter(node, child, duplicates[id(node)])
@@ -111,6 +115,19 @@ def child_needs(node: LogicalPlan, out: set[ColumnId]) -> tuple[Iterable[ColumnI
             raise TypeError(f"not a logical operator: {node!r}")
 
 
+def _own_columns(node: LogicalPlan) -> frozenset[ColumnId]:
+    """The columns that ``node`` computes itself."""
+    match node:
+        case Project() | Aggregate() | Union():
+            return node.schema.ids
+        case RowNumber(_, _, _, number):
+            return frozenset({number.id})
+        case Join(JoinKind.MARK, _, _, _, _, mark) if mark is not None:
+            return frozenset({mark.id})
+        case _:
+            return frozenset()
+
+
 def kept_items(items: tuple[Item, ...], out: set[ColumnId]) -> tuple[Item, ...]:
     """The columns of a Project that are needed; one at least, so that rows can be counted."""
     kept = tuple(i for i in items if i.field.id in out)
@@ -131,7 +148,9 @@ def kept_positions(node: Union, out: set[ColumnId]) -> list[int]:
 
 
 def _duplicates_matter(node: LogicalPlan, child: LogicalPlan, matter: bool) -> bool:
-    """Whether ``child`` repeating a row could change the answer, given whether ``node`` repeating one does."""
+    """Whether ``child`` repeating a row could change the answer, given whether ``node`` repeating one
+    does.
+    """
     match node:
         case Aggregate(_, _, aggregates):
             return not all(a.call.name in DUPLICATE_INSENSITIVE or a.call.distinct for a in aggregates)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass, field
 
 from planner.expr import Column, ColumnId, Expr, column, is_volatile, substitute
@@ -23,11 +23,12 @@ from planner.tree import replace_children, walk
 
 
 def common_subplans(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
-    """Find subplans that are equal but for their column ids, and compute them once where that saves a join or a group.
+    """Find subplans that are equal but for their column ids, and compute them once where that saves a join or
+    a group.
 
-    Safe because equal structure over the same tables gives the same rows, if nothing in it is volatile and no limit
-    picks rows at will. The first occurrence becomes the body of a CommonSubplan; every occurrence reads it through a
-    Project that gives the columns the ids it had. The largest equal subplans are taken.
+    Safe because equal structure over the same tables gives the same rows, if nothing in it is volatile and no
+    limit picks rows at will. The first occurrence becomes the body of a CommonSubplan; every occurrence reads
+    it through a Project that gives the columns the ids it had. The largest equal subplans are taken.
 
         Join inner on k#1 = k#5                     Join inner on k#1 = k#5
           Aggregate by [k#1] [sum(v#2) as s#3]        Project [k#1, s#3]
@@ -44,20 +45,38 @@ def common_subplans(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan
     if not _groups(plan, _Classes(exact=False)):
         return plan
     classes = _Classes(exact=True)
-    shared = {number: nodes[0] for number, nodes in _groups(plan, classes).items()}
+    shared = _read_twice(plan, _groups(plan, classes), classes)
     return _share(plan, shared, classes) if shared else plan
 
 
-def _groups(plan: LogicalPlan, classes: _Classes) -> dict[int, list[LogicalPlan]]:
+def _groups(plan: LogicalPlan, classes: _Classes) -> set[int]:
     """The classes with several members that are worth sharing. A CommonSubplan is shared already."""
-    groups: dict[int, list[LogicalPlan]] = {}
-    for node in walk(plan):
-        if not isinstance(node, CommonSubplan):
-            groups.setdefault(classes.of(node), []).append(node)
-    return {c: nodes for c, nodes in groups.items() if len(nodes) > 1 and classes.is_worth_sharing(c)}
+    members = Counter(classes.of(n) for n in walk(plan) if not isinstance(n, CommonSubplan))
+    return {c for c, n in members.items() if n > 1 and classes.is_worth_sharing(c)}
 
 
-def _share(plan: LogicalPlan, shared: dict[int, LogicalPlan], classes: _Classes) -> LogicalPlan:
+def _read_twice(plan: LogicalPlan, candidates: Collection[int], classes: _Classes) -> set[int]:
+    """The candidates that are read more than once when the larger ones around them run once."""
+    readers: Counter[int] = Counter()
+    seen: set[int] = set()
+
+    def visit(node: LogicalPlan) -> None:
+        number = classes.of(node)
+        if number in candidates:
+            readers[number] += 1
+            if readers[number] > 1:
+                return
+        elif id(node) in seen:
+            return
+        seen.add(id(node))
+        for child in node.children():
+            visit(child)
+
+    visit(plan)
+    return {number for number, n in readers.items() if n > 1}
+
+
+def _share(plan: LogicalPlan, shared: set[int], classes: _Classes) -> LogicalPlan:
     bodies: dict[int, CommonSubplan] = {}
     memo: dict[int, tuple[LogicalPlan, LogicalPlan]] = {}
 
@@ -74,10 +93,7 @@ def _share(plan: LogicalPlan, shared: dict[int, LogicalPlan], classes: _Classes)
 
     def read(node: LogicalPlan, number: int) -> LogicalPlan:
         if number not in bodies:
-            first = shared.pop(number)
-            # Equal subplans inside equal ones are shared by the one body that stays.
-            bodies[number] = CommonSubplan(inside(first), f"shared{len(bodies) + 1}")
-            shared[number] = first
+            bodies[number] = CommonSubplan(inside(node), f"shared{len(bodies) + 1}")
         body = bodies[number]
         pairs = zip(node.schema, body.schema, strict=True)
         return Project(body, tuple(Item(own, column(held)) for own, held in pairs))
@@ -89,8 +105,9 @@ def _share(plan: LogicalPlan, shared: dict[int, LogicalPlan], classes: _Classes)
 class _Classes:
     """Numbers plans so that two get the same number exactly if they are equal but for column ids.
 
-    Inside a node a column is named by the input that gives it and its position there, so that only structure and
-    tables decide. Without ``exact`` expressions are only counted: equal plans still get equal numbers, others may.
+    Inside a node a column is named by the input that gives it and its position there, so that only structure
+    and tables decide. Without ``exact`` expressions are only counted: equal plans still get equal numbers,
+    others may.
     """
 
     exact: bool
@@ -132,7 +149,8 @@ def _shape(plan: LogicalPlan) -> Hashable:
         case Project(_, items):
             return tuple(i.field.dtype for i in items)
         case _:
-            # Limits pick rows, row numbers depend on the order of arrival, and the rest is not worth the comparison.
+            # Limits pick rows, row numbers depend on the order of arrival, and the rest is not worth the
+            # comparison.
             return id(plan)
 
 

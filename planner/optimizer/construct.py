@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from planner.expr import Column, ColumnId, Expr, Field, Schema, column, conjunction, conjuncts, null
+from planner.expr import Column, ColumnId, Expr, Field, Schema, conjunction, conjuncts, null
 from planner.logical import Filter, Item, LogicalPlan, Project, Values, passthrough
 
 
@@ -44,11 +44,11 @@ def is_passthrough(items: Sequence[Item]) -> bool:
     return all(isinstance(i.expr, Column) and i.expr.id == i.field.id for i in items)
 
 
+def is_identity(plan: Project) -> bool:
+    """Whether a Project gives the columns of its input as they are."""
+    return is_passthrough(plan.items) and [f.id for f in plan.schema] == [f.id for f in plan.input.schema]
+
+
 def item_expressions(items: Iterable[Item]) -> dict[ColumnId, Expr]:
     """How each output column of a Project is computed, as ``substitute`` takes it."""
     return {i.field.id: i.expr for i in items}
-
-
-def field_columns(mapping: Mapping[ColumnId, Field]) -> dict[ColumnId, Expr]:
-    """References to the fields, as ``substitute`` takes them."""
-    return {id: column(f) for id, f in mapping.items()}

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OptimizerContext:
-    """``estimator`` knows rows and columns of any plan; ``disabled`` names the rules that are switched off."""
+    """``estimator`` knows rows and columns of any plan; ``disabled`` names the rules that are switched
+    off.
+    """
 
     estimator: Estimator
     disabled: frozenset[str] = frozenset()

@@ -1,7 +1,8 @@
-"""Runs the rules: batch after batch, each once or until nothing changes, and checks the plan after every rule.
+"""Runs the rules: batch after batch, each once or until nothing changes, and checks the plan after every
+rule.
 
-A rule is a function ``LogicalPlan, OptimizerContext → LogicalPlan`` that returns the same object when it has nothing to
-do. Identity is how the driver sees that a plan has settled and what is left to verify.
+A rule is a function ``LogicalPlan, OptimizerContext → LogicalPlan`` that returns the same object when it has
+nothing to do. Identity is how the driver sees that a plan has settled and what is left to verify.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ def apply_rule(plan: LogicalPlan, rule: Rule, context: OptimizerContext, verifie
     except SqlrayError:
         raise
     except Exception as error:
-        raise PlanError(f"the optimizer rule {rule_name(rule)!r} failed: {type(error).__name__}: {error}") from error
+        raise PlanError(
+            f"the optimizer rule {rule_name(rule)!r} failed: {type(error).__name__}: {error}"
+        ) from error
     if result is not plan:
         _verify(plan, result, verifier, rule_name(rule))
     return result

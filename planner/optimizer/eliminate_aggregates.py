@@ -24,9 +24,10 @@ from planner.tree import replace_children, transform_up, walk
 def eliminate_aggregates(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
     """Remove DISTINCT over unique rows or right under another one; compute equal aggregates once.
 
-    Safe because a set of columns that contains a unique key has no duplicates to remove, and because a DISTINCT (or an
-    aggregate such as max) gives the same answer whether or not its input had duplicates. DISTINCT inside an aggregate
-    goes where it changes nothing: in min and max, and in count(DISTINCT x) where x is unique anyway.
+    Safe because a set of columns that contains a unique key has no duplicates to remove, and because a
+    DISTINCT (or an aggregate such as max) gives the same answer whether or not its input had duplicates.
+    DISTINCT inside an aggregate goes where it changes nothing: in min and max, and in count(DISTINCT x) where
+    x is unique anyway.
 
         Distinct by [a#1]                     Distinct by [a#1]
           Union [a#1]                           Union [a#1]

@@ -13,9 +13,10 @@ from planner.optimizer.properties import has_one_row, matches_once
 def eliminate_joins(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
     """Remove an outer join whose padded side nobody reads, and an inner join with one row that nobody reads.
 
-    Safe if a row of the preserved side comes out exactly once: because it has at most one match (a unique key of the
-    other side is among the joined columns), or because above it the number of times does not matter (DISTINCT, IN,
-    min and max). The columns of the dropped side become NULLs, which no one reads and ``prune_columns`` removes.
+    Safe if a row of the preserved side comes out exactly once: because it has at most one match (a unique key
+    of the other side is among the joined columns), or because above it the number of times does not matter
+    (DISTINCT, IN, min and max). The columns of the dropped side become NULLs, which no one reads and
+    ``prune_columns`` removes.
 
         Project [a#1]
           Join left on a#1 = b#2

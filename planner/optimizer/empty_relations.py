@@ -30,9 +30,9 @@ from planner.tree import transform_up
 def empty_relations(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
     """Replace what cannot have rows by ``Values`` without rows, and carry that upward.
 
-    Safe by the meaning of each operator on an empty input: an inner or semi join is empty, an anti join keeps its left
-    rows, an outer join pads them, an aggregate with groups has none. An aggregate without groups has one row all the
-    same, and stays.
+    Safe by the meaning of each operator on an empty input: an inner or semi join is empty, an anti join keeps
+    its left rows, an outer join pads them, an aggregate with groups has none. An aggregate without groups has
+    one row all the same, and stays.
 
         Join left on a#1 = b#2
           Scan t [a#1]

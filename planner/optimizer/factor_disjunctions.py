@@ -26,9 +26,10 @@ Sources = dict[ColumnId, int]
 def factor_disjunctions(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
     """Make conjuncts of what an OR implies, so that they can be pushed down and used as join keys.
 
-    Factoring is the distributive law, which holds in three-valued logic. In addition, where every branch restricts the
-    same table, the OR of these restrictions is implied; it stands beside the OR, which stays. It is done for filters,
-    and for conditions of inner joins, where a conjunct more that all passing rows fulfil changes nothing.
+    Factoring is the distributive law, which holds in three-valued logic. In addition, where every branch
+    restricts the same table, the OR of these restrictions is implied; it stands beside the OR, which stays.
+    It is done for filters, and for conditions of inner joins, where a conjunct more that all passing rows
+    fulfil changes nothing.
 
         Filter (p#1 = q#2 AND a#3 = 1 AND b#4 = 2) OR (p#1 = q#2 AND a#3 = 5 AND b#4 = 6)
     →   Filter p#1 = q#2 AND (a#3 = 1 OR a#3 = 5) AND (b#4 = 2 OR b#4 = 6)
@@ -83,7 +84,9 @@ def factored(expr: Or) -> Expr:
 
 
 def implied_by_source(expr: Or, sources: Sources) -> list[Expr]:
-    """For each source that every branch restricts, while the whole reads several: the OR of these restrictions."""
+    """For each source that every branch restricts, while the whole reads several: the OR of these
+    restrictions.
+    """
     branches = [conjuncts(b) for b in disjuncts(expr)]
     restricted: list[dict[int, list[Expr]]] = []
     for branch in branches:

@@ -27,14 +27,14 @@ from planner.optimizer.equivalences import Equivalences
 from planner.optimizer.ranges import combine_ranges
 from planner.tree import replace_children, walk
 
-# Conjuncts that hold for every row, by the one column that each compares with constants. They are written over the
-# placeholder column 0, so that those of different columns compare.
+# Conjuncts that hold for every row, by the one column that each compares with constants. They are written
+# over the placeholder column 0, so that those of different columns compare.
 Facts = dict[ColumnId, tuple[Expr, ...]]
 
 _PLACEHOLDER = ColumnId(0)
 
-# Non-inner joins: whether what holds of the left key may filter the right input, and the other way round. A row may be
-# dropped from the side whose rows without a match do not come out.
+# Non-inner joins: whether what holds of the left key may filter the right input, and the other way round. A
+# row may be dropped from the side whose rows without a match do not come out.
 _LEFT_TO_RIGHT = frozenset({JoinKind.LEFT, JoinKind.SEMI, JoinKind.ANTI, JoinKind.MARK, JoinKind.SINGLE})
 _RIGHT_TO_LEFT = frozenset({JoinKind.RIGHT, JoinKind.SEMI})
 
@@ -42,12 +42,13 @@ Memo = dict[int, tuple[LogicalPlan, LogicalPlan, Facts]]
 
 
 def infer_predicates(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
-    """From a = b and a = 5 conclude b = 5; likewise for ranges and IN lists, through any number of inner joins.
+    """From a = b and a = 5 conclude b = 5; likewise for ranges and IN lists, through any number of inner
+    joins.
 
-    Safe because a pair whose keys are equal passes the conjunct on one key exactly if it passes it on the other. Through
-    an outer, anti or mark join a conjunct goes only toward the side whose unmatched rows do not come out. The new
-    filters stand on the inputs of the joins; ``push_filters`` takes them down. A conjunct that the input implies already
-    is not added, so that the rule settles.
+    Safe because a pair whose keys are equal passes the conjunct on one key exactly if it passes it on the
+    other. Through an outer, anti or mark join a conjunct goes only toward the side whose unmatched rows do
+    not come out. The new filters stand on the inputs of the joins; ``push_filters`` takes them down. A
+    conjunct that the input implies already is not added, so that the rule settles.
 
         Join inner on a#1 = b#2
           Scan t [a#1] where a#1 = 5
@@ -82,7 +83,11 @@ def _infer(node: LogicalPlan, memo: Memo) -> tuple[LogicalPlan, Facts]:
             return result, merged(visited[0][1], facts_of(conjuncts(predicate)))
         case Project(_, items):
             below = visited[0][1]
-            known = {i.field.id: below[i.expr.id] for i in items if isinstance(i.expr, Column) and i.expr.id in below}
+            known = {
+                i.field.id: below[i.expr.id]
+                for i in items
+                if isinstance(i.expr, Column) and i.expr.id in below
+            }
             return result, known
         case Aggregate(_, keys, _):
             return result, {k.id: visited[0][1][k.id] for k in keys if k.id in visited[0][1]}
@@ -97,7 +102,13 @@ def facts_of(predicates: Iterable[Expr]) -> Facts:
     facts: Facts = {}
     for predicate in predicates:
         match predicate:
-            case Comparison(op, Column(id, _, dtype), Literal() as value) if op in ("=", "<", "<=", ">", ">="):
+            case Comparison(op, Column(id, _, dtype), Literal() as value) if op in (
+                "=",
+                "<",
+                "<=",
+                ">",
+                ">=",
+            ):
                 facts[id] = (*facts.get(id, ()), Comparison(op, _placeholder(dtype), value))
             case InList(Column(id, _, dtype), values):
                 facts[id] = (*facts.get(id, ()), InList(_placeholder(dtype), values))

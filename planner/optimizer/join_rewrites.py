@@ -15,7 +15,8 @@ JoinRule = Callable[[Join, set[ColumnId], bool], LogicalPlan]
 def rewrite_joins(plan: LogicalPlan, rule: JoinRule) -> LogicalPlan:
     """Apply ``rule(join, needed columns, whether duplicates matter)`` to every join, inputs first.
 
-    The needs are those of ``plan``: a rule must keep the schema of its join, and may only need less of its inputs.
+    The needs are those of ``plan``: a rule must keep the schema of its join, and may only need less of its
+    inputs.
     """
     if not any(isinstance(n, Join) for n in walk(plan)):
         return plan

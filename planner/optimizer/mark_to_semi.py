@@ -14,10 +14,10 @@ from planner.tree import transform_up, walk
 def mark_to_semi(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
     """Turn a MARK join under a filter on its mark into SEMI, and under a filter on NOT mark into ANTI.
 
-    Safe because a filter keeps rows whose mark is TRUE: exactly those with a match. NOT mark is TRUE where the mark is
-    FALSE, and ANTI keeps also the rows whose mark would be NULL; so with a comparison (NOT IN, <> ALL) it is done only
-    if neither side of it can be NULL: by type, by exact statistics, or by a predicate below. A mark that is used in any
-    other way (under OR, in the output) stays.
+    Safe because a filter keeps rows whose mark is TRUE: exactly those with a match. NOT mark is TRUE where
+    the mark is FALSE, and ANTI keeps also the rows whose mark would be NULL; so with a comparison (NOT IN, <>
+    ALL) it is done only if neither side of it can be NULL: by type, by exact statistics, or by a predicate
+    below. A mark that is used in any other way (under OR, in the output) stays.
 
         Filter mark#5 AND a#1 > 2
           Join mark comparing a#1 = b#3 as mark#5

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from planner.expr import Column, ColumnId, Expr, Literal, is_volatile, substitute
 from planner.logical import LogicalPlan, Project
-from planner.optimizer.construct import is_passthrough, item_expressions
+from planner.optimizer.construct import is_identity, item_expressions
 from planner.optimizer.context import OptimizerContext
 from planner.tree import transform_up
 
@@ -15,8 +15,9 @@ from planner.tree import transform_up
 def merge_projects(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
     """Replace a Project over a Project by one, and remove a Project that only repeats its input.
 
-    Safe because each column is put in the place of the expression that computes it. Not done where that would compute
-    something twice: an expression that the upper Project reads more than once, or reads at all if it is volatile.
+    Safe because each column is put in the place of the expression that computes it. Not done where that would
+    compute something twice: an expression that the upper Project reads more than once, or reads at all if it
+    is volatile.
 
         Project [b#3 * 2 as c#4]
           Project [a#1 + 1 as b#3]
@@ -32,14 +33,11 @@ def _visit(node: LogicalPlan) -> LogicalPlan:
         computed = item_expressions(node.input.items)
         items = tuple(replace(i, expr=substitute(i.expr, computed)) for i in node.items)
         node = Project(node.input.input, items)
-    same = is_passthrough(node.items) and [f.id for f in node.schema] == [f.id for f in node.input.schema]
-    return node.input if same else node
+    return node.input if is_identity(node) else node
 
 
 def _may_merge(upper: Project, lower: Project) -> bool:
-    costly = {
-        i.field.id: i.expr for i in lower.items if not isinstance(i.expr, (Column, Literal))
-    }
+    costly = {i.field.id: i.expr for i in lower.items if not isinstance(i.expr, (Column, Literal))}
     if not costly:
         return True
     uses: Counter[ColumnId] = Counter()

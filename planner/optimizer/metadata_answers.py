@@ -11,11 +11,12 @@ from planner.tree import transform_up
 
 
 def metadata_answers(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
-    """Replace an aggregate without groups over a whole table by its values, where exact statistics hold them all.
+    """Replace an aggregate without groups over a whole table by its values, where exact statistics hold them
+    all.
 
-    Safe because only exact numbers are used (row counts, counts of NULLs, attained extremes: Parquet footers), and only
-    over a Scan without predicates and limit, where every row counts. Floats are left out: their extremes in footers
-    know nothing of NaN.
+    Safe because only exact numbers are used (row counts, counts of NULLs, attained extremes: Parquet
+    footers), and only over a Scan without predicates and limit, where every row counts. Floats are left out:
+    their extremes in footers know nothing of NaN.
 
         Aggregate [count(*) as n#2, max(a#1) as m#3]    →    Values 1 rows [n#2, m#3]
           Scan t [a#1]
@@ -28,7 +29,12 @@ def metadata_answers(plan: LogicalPlan, context: OptimizerContext) -> LogicalPla
                 if source is None:
                     return node
                 scan, names = source
-                read = [names[c.id] for a in aggregates for c in a.call.args if isinstance(c, Column) and c.id in names]
+                read = [
+                    names[c.id]
+                    for a in aggregates
+                    for c in a.call.args
+                    if isinstance(c, Column) and c.id in names
+                ]
                 known = scan.table.statistics(list(dict.fromkeys(read)))
                 row = [_answer(a.call, known, names) for a in aggregates]
                 if any(cell is None for cell in row):

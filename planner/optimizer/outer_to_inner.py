@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from planner.expr import Column, ColumnId, Expr, columns_of, conjuncts, is_volatile, substitute
+from planner.evaluate import evaluate
+from planner.expr import Column, ColumnId, Expr, columns_of, conjuncts, is_volatile, null, substitute
 from planner.logical import (
     Aggregate,
     DependentJoin,
@@ -27,11 +28,13 @@ OUTER = frozenset({JoinKind.LEFT, JoinKind.RIGHT, JoinKind.FULL})
 
 
 def outer_to_inner(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
-    """Turn FULL into LEFT or RIGHT, and LEFT and RIGHT into INNER, where the rows without a match cannot survive.
+    """Turn FULL into LEFT or RIGHT, and LEFT and RIGHT into INNER, where the rows without a match cannot
+    survive.
 
-    Safe because a padded row has NULL in every column of the missing side, and a conjunct above that cannot be TRUE for
-    it drops it anyway. The conjuncts of a join count for an input as well, if an input's row that fulfils none of them
-    comes out in no other way: both inputs of an inner join, but not the preserved side of an outer one.
+    Safe because a padded row has NULL in every column of the missing side, and a conjunct above that cannot
+    be TRUE for it drops it anyway. The conjuncts of a join count for an input as well, if an input's row that
+    fulfils none of them comes out in no other way: both inputs of an inner join, but not the preserved side
+    of an outer one.
 
         Filter b#3 > 5
           Join left on a#1 = c#2
@@ -100,15 +103,13 @@ def _narrow_join(node: Join, known: Known, memo: Memo) -> Join:
     return replace(node, kind=kind, left=left, right=right)
 
 
-def narrowed(
-    kind: JoinKind, known: Known, left: frozenset[ColumnId], right: frozenset[ColumnId]
-) -> JoinKind:
+def narrowed(kind: JoinKind, known: Known, left: frozenset[ColumnId], right: frozenset[ColumnId]) -> JoinKind:
     """The narrowest kind that gives the same rows for which all ``known`` are TRUE."""
     if kind not in OUTER or not known:
         return kind
     # A row padded on the right comes from an unmatched left row.
-    needs_right = kind is not JoinKind.RIGHT and any(rejects_nulls(k, right) for k in known)
-    needs_left = kind is not JoinKind.LEFT and any(rejects_nulls(k, left) for k in known)
+    needs_right = kind is not JoinKind.RIGHT and any(_drops_padded(k, right) for k in known)
+    needs_left = kind is not JoinKind.LEFT and any(_drops_padded(k, left) for k in known)
     match kind, needs_left, needs_right:
         case (JoinKind.LEFT, _, True) | (JoinKind.RIGHT, True, _) | (JoinKind.FULL, True, True):
             return JoinKind.INNER
@@ -118,3 +119,17 @@ def narrowed(
             return JoinKind.RIGHT
         case _:
             return kind
+
+
+def _drops_padded(predicate: Expr, padded: frozenset[ColumnId]) -> bool:
+    """Whether ``predicate`` cannot be TRUE where the columns ``padded`` are NULL."""
+    if rejects_nulls(predicate, padded):
+        return True
+    nulls: dict[ColumnId, Expr] = {}
+    for node in walk(predicate):
+        if isinstance(node, Column):
+            if node.id not in padded:
+                return False
+            nulls[node.id] = null(node.dtype)
+    constant = evaluate(substitute(predicate, nulls))
+    return constant is not None and not constant.value

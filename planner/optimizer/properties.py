@@ -50,7 +50,9 @@ def has_one_row(plan: LogicalPlan) -> bool:
 
 @dataclass(slots=True)
 class NeverNull:
-    """Columns of a plan that are NULL in no row: by type, by the source's count of NULLs, or by a predicate."""
+    """Columns of a plan that are NULL in no row: by type, by the source's count of NULLs, or by a
+    predicate.
+    """
 
     _memo: dict[int, tuple[LogicalPlan, frozenset[ColumnId]]] = field(default_factory=dict)
 
@@ -87,7 +89,9 @@ class NeverNull:
                 pass
         return frozenset(found)
 
-    def _rejected(self, plan: LogicalPlan, known: set[ColumnId], predicates: tuple[Expr, ...]) -> set[ColumnId]:
+    def _rejected(
+        self, plan: LogicalPlan, known: set[ColumnId], predicates: tuple[Expr, ...]
+    ) -> set[ColumnId]:
         read = columns_of(*predicates)
         return {
             f.id

@@ -32,18 +32,20 @@ from planner.optimizer.column_needs import (
     kept_items,
     kept_positions,
 )
-from planner.optimizer.construct import is_passthrough
+from planner.optimizer.construct import is_identity, is_passthrough
 from planner.optimizer.context import OptimizerContext
 from planner.tree import replace_children
 
 
 def prune_columns(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
-    """Drop unread columns from scans, projections, aggregates, unions and values, and marks that nobody looks at.
+    """Drop unread columns from scans, projections, aggregates, unions and values, and marks that nobody looks
+    at.
 
-    Safe because a column that no parent reads cannot change the answer, and rows are never dropped: one column always
-    stays to count them by. A common subplan keeps what any of its parents reads; a Union, which goes by position,
-    keeps the same positions of every input. Projects that only select columns are removed as well, so that joins stand
-    directly on each other; ``narrow_inputs`` puts some back when the joins are in order.
+    Safe because a column that no parent reads cannot change the answer, and rows are never dropped: one
+    column always stays to count them by. A common subplan keeps what any of its parents reads; a Union, which
+    goes by position, keeps the same positions of every input. Projects that only select columns are removed
+    as well, so that joins stand directly on each other; ``narrow_inputs`` puts some back when the joins are
+    in order.
 
         Project [a#1]                        Project [a#1]
           Join inner on a#1 = c#3       →      Join inner on a#1 = c#3
@@ -55,10 +57,11 @@ def prune_columns(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
 
 
 def narrow_inputs(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
-    """Put a Project over an input whose columns are not all read, where the operator above would carry them along.
+    """Put a Project over an input whose columns are not all read, where the operator above would carry them
+    along.
 
-    Safe as ``prune_columns`` is. Joins, sorts and unions copy every column of their inputs; columns that only a filter
-    or a lower join needed are cut before them.
+    Safe as ``prune_columns`` is. Joins, sorts and unions copy every column of their inputs; columns that only
+    a filter or a lower join needed are cut before them.
 
         Join inner on a#1 = c#3
           Scan t [a#1, b#2] where b#2 = 5
@@ -66,7 +69,7 @@ def narrow_inputs(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
           Project [a#1]
             Scan t [a#1, b#2] where b#2 = 5
     """
-    needs = column_needs(plan)
+    needs = column_needs(plan, as_it_stands=True)
     memo: dict[int, tuple[LogicalPlan, LogicalPlan]] = {}
 
     def visit(node: LogicalPlan) -> LogicalPlan:
@@ -76,7 +79,10 @@ def narrow_inputs(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
             if isinstance(node, (Join, Sort, RowNumber)):
                 wanted = child_needs(node, needs.of(node))
                 children = [_narrowed(c, frozenset(w)) for c, w in zip(children, wanted, strict=True)]
-            hit = memo[id(node)] = (node, replace_children(node, children))
+            result = replace_children(node, children)
+            if isinstance(result, Project) and is_identity(result):
+                result = result.input
+            hit = memo[id(node)] = (node, result)
         return hit[1]
 
     return _with_output_of(plan, visit(plan))
@@ -114,7 +120,9 @@ class _Pruning:
                 kept = [i for i, f in enumerate(fields) if f.id in out] or list(range(len(fields)))[:1]
                 if len(kept) == len(fields):
                     return node
-                return Values(tuple(fields[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
+                return Values(
+                    tuple(fields[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows)
+                )
             case Project(input, items):
                 left = kept_items(items, out)
                 child = self.visit(input) if isinstance(input, CommonSubplan) else self.input(input)

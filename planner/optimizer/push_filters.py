@@ -37,8 +37,8 @@ from planner.optimizer.construct import item_expressions
 from planner.optimizer.context import OptimizerContext
 from planner.tree import replace_children, walk
 
-# Which side's rows all come out of a join. A predicate from above goes into a preserved side: the rows that it drops
-# there would come out and be dropped.
+# Which side's rows all come out of a join. A predicate from above goes into a preserved side: the rows that
+# it drops there would come out and be dropped.
 PRESERVES_LEFT = frozenset(set(JoinKind) - {JoinKind.RIGHT, JoinKind.FULL})
 PRESERVES_RIGHT = frozenset({JoinKind.INNER, JoinKind.RIGHT})
 
@@ -52,12 +52,13 @@ Memo = dict[int, tuple[LogicalPlan, LogicalPlan]]
 def push_filters(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
     """Move every conjunct through the operators that it commutes with, into scans and join conditions.
 
-    Safe because a conjunct passes an operator only where the rows that it drops below are those that it would drop
-    above: through a Project by replacing columns with what they are computed from; through an Aggregate, a DISTINCT or
-    a RowNumber if it reads only group keys; into every input of a Union; through a Sort without a limit; into the sides
-    of a join that the tables above allow, so that an outer join keeps its unmatched rows. It never passes a Limit, never
-    enters a CommonSubplan (other parents want all rows), and does not move at all if it is volatile; one that may raise
-    (a cast from VARCHAR) does not move below what could have kept it from raising.
+    Safe because a conjunct passes an operator only where the rows that it drops below are those that it would
+    drop above: through a Project by replacing columns with what they are computed from; through an Aggregate,
+    a DISTINCT or a RowNumber if it reads only group keys; into every input of a Union; through a Sort without
+    a limit; into the sides of a join that the tables above allow, so that an outer join keeps its unmatched
+    rows. It never passes a Limit, never enters a CommonSubplan (other parents want all rows), and does not
+    move at all if it is volatile; one that may raise (a cast from VARCHAR) does not move below what could
+    have kept it from raising.
 
         Filter a#1 = b#3 AND c#2 > 5 AND d#4 = 1
           Join inner
@@ -71,7 +72,9 @@ def push_filters(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
 
 
 def _push(node: LogicalPlan, pending: tuple[Expr, ...], memo: Memo) -> LogicalPlan:
-    """``node`` with the conjuncts ``pending`` applied to its rows. Every node without pending is visited once."""
+    """``node`` with the conjuncts ``pending`` applied to its rows. Every node without pending is visited
+    once.
+    """
     if not pending:
         hit = memo.get(id(node))
         if hit is not None:
@@ -162,7 +165,9 @@ def _through_project(node: Project, pending: tuple[Expr, ...], memo: Memo) -> Lo
 def _through_keys(
     node: LogicalPlan, keys: Iterable[Column], pending: tuple[Expr, ...], memo: Memo
 ) -> LogicalPlan:
-    """Predicates over the keys alone accept or drop whole groups. Without keys there is a group even of no rows."""
+    """Predicates over the keys alone accept or drop whole groups. Without keys there is a group even of no
+    rows.
+    """
     ids = frozenset(k.id for k in keys)
     moved = tuple(p for p in pending if ids and columns_of(p) <= ids)
     stays = tuple(p for p in pending if p not in moved)
@@ -217,7 +222,12 @@ def _through_join(node: Join, pending: tuple[Expr, ...], memo: Memo) -> LogicalP
         else:
             stays.append(predicate)
     left, right = _push(node.left, tuple(to_left), memo), _push(node.right, tuple(to_right), memo)
-    if len(condition) != len(node.condition) or left is not node.left or right is not node.right or tuple(condition) != node.condition:
+    if (
+        len(condition) != len(node.condition)
+        or left is not node.left
+        or right is not node.right
+        or tuple(condition) != node.condition
+    ):
         node = replace(node, left=left, right=right, condition=tuple(dict.fromkeys(condition)))
     return above(node, stays)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from planner.expr import columns_of, is_volatile
+from planner.expr import Column, columns_of, is_volatile, substitute
 from planner.logical import (
     Aggregate,
     Filter,
@@ -18,6 +18,7 @@ from planner.logical import (
     Union,
     Values,
 )
+from planner.optimizer.construct import is_renaming, item_expressions
 from planner.optimizer.context import OptimizerContext
 from planner.tree import replace_children, transform_down, transform_up
 
@@ -29,11 +30,12 @@ _ORDERED = frozenset({"string_agg", "first", "last", "any_value", "list", "array
 
 
 def push_limits(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
-    """Turn Limit over Sort into a top-N, and let limits sink to the scans.
+    """Turn Limit over Sort into a top-N, and let limits sink toward the scans.
 
-    Safe because a Project gives one row a row; because a Union, and the left side of a LEFT, SINGLE or MARK join, give
-    at least as many rows as the input did, so that limit + offset rows of the input suffice (there the limit is copied
-    and the upper one stays); and because a scan need not read on after limit + offset rows have passed its predicates.
+    Safe because a Project gives one row a row; because a Union, and the left side of a LEFT, SINGLE or MARK
+    join, give at least as many rows as the input did, so that limit + offset rows of the input suffice (there
+    the limit is copied and the upper one stays); and because a scan need not read on after limit + offset
+    rows have passed its predicates.
 
         Limit 10 offset 5                        Project [a#1 + 1 as b#2]
           Project [a#1 + 1 as b#2]       →         Sort [a#1] limit 10 offset 5
@@ -50,11 +52,26 @@ def _push(node: LogicalPlan) -> LogicalPlan:
         case Limit(input, limit, offset):
             return _push_limit(node, input, limit, offset)
         case Sort(Join(kind, left) as join, keys, int(limit), offset) if kind in _KEEPS_LEFT:
-            if not columns_of(*(k.expr for k in keys)) <= left.schema.ids or _has_at_most(left, limit + offset):
+            if not columns_of(*(k.expr for k in keys)) <= left.schema.ids or _has_at_most(
+                left, limit + offset
+            ):
                 return node
             return replace(node, input=replace(join, left=Sort(left, keys, limit + offset)))
+        case Sort(Project() as project, _, int(), _):
+            return _sort_below(node, project)
         case _:
             return node
+
+
+def _sort_below(node: Sort, project: Project) -> LogicalPlan:
+    """A top-N before what is computed, so that it is computed for N rows, if it orders by none of that."""
+    computed = item_expressions(project.items)
+    passed = {id: e for id, e in computed.items() if isinstance(e, Column)}
+    moves = not is_renaming(project.items) and columns_of(*node.expressions()) <= passed.keys()
+    if not moves or any(is_volatile(i.expr) for i in project.items):
+        return node
+    keys = tuple(replace(k, expr=substitute(k.expr, passed)) for k in node.keys)
+    return replace(project, input=_push(replace(node, input=project.input, keys=keys)))
 
 
 def _push_limit(node: Limit, input: LogicalPlan, limit: int | None, offset: int) -> LogicalPlan:
@@ -103,9 +120,9 @@ def _has_at_most(plan: LogicalPlan, rows: int) -> bool:
 def drop_sorts(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
     """Remove a Sort without a limit where the operator above does not keep, or does not see, the order.
 
-    Safe because a table has no order: joins, unions, row numbers with an order of their own and other sorts give no
-    promise about the order of their input, and aggregates ask for none, but for those that depend on it
-    (``string_agg``, ``first``, …), under which the Sort stays.
+    Safe because a table has no order: joins, unions, row numbers with an order of their own and other sorts
+    give no promise about the order of their input, and aggregates ask for none, but for those that depend on
+    it (``string_agg``, ``first``, …), under which the Sort stays.
 
         Aggregate [sum(a#1) as s#2]           Aggregate [sum(a#1) as s#2]
           Sort [b#3]                    →       Scan t [a#1, b#3]

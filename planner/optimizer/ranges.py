@@ -21,8 +21,8 @@ class _Bounds:
 def combine_ranges(predicates: Sequence[Expr]) -> list[Expr]:
     """The same conjuncts without those that others imply; ``[FALSE]`` if no value passes all of them.
 
-    They decide about rows: a NULL passes none of them, so that ``x = 1 AND x = 2`` is FALSE. The conjuncts that are left
-    are the very objects that came in, where they need not change.
+    They decide about rows: a NULL passes none of them, so that ``x = 1 AND x = 2`` is FALSE. The conjuncts
+    that are left are the very objects that came in, where they need not change.
     """
     groups: dict[Expr, list[Expr]] = {}
     for predicate in predicates:
@@ -85,7 +85,9 @@ def _narrow(bounds: _Bounds, predicate: Expr) -> None:
     values = _values(predicate)
     if values is not None:
         known = bounds.values
-        bounds.values = values if known is None else tuple(v for v in known if any(_equal(v, w) for w in values))
+        bounds.values = (
+            values if known is None else tuple(v for v in known if any(_equal(v, w) for w in values))
+        )
         return
     assert isinstance(predicate, Comparison)
     if predicate.op in (">", ">="):

@@ -42,7 +42,7 @@ BATCHES = (
             single_to_outer,
             outer_to_inner,
             push_filters,
-            infer_predicates,  # needs the predicates at the inputs of their joins; what it adds sinks next round
+            infer_predicates,  # once predicates stand at the joins' inputs; what it adds sinks next round
             simplify,  # draws inferred and given ranges together
             empty_relations,  # where they exclude each other
         ),
@@ -57,7 +57,6 @@ BATCHES = (
             eliminate_joins,
             semi_joins,
             common_subplans,  # before pruning makes equal subplans differ in the columns they read
-            unwrap_subplans,  # what was shared within what is now shared as a whole has one reader
             merge_projects,
             prune_columns,  # takes the Projects from between the joins
         ),

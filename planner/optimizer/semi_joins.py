@@ -21,14 +21,18 @@ from planner.optimizer.construct import is_renaming, null_items
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.join_rewrites import rewrite_joins
 from planner.optimizer.properties import matches_once
+from planner.statistics import split_condition
 
 
 def semi_joins(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
-    """Turn an inner join into a semi join where one side serves as a set of keys, and free such sets of DISTINCT.
+    """Turn an inner join into a semi join where one side serves as a set of keys, and free such sets of
+    DISTINCT.
 
-    Safe if no column of that side is read above except keys that equal a column of the other side, and if a match does
-    not multiply rows: the side is unique on the joined columns, or multiplicity does not matter above. The right side of
-    SEMI, ANTI and MARK is a set already: a DISTINCT or a Sort there changes nothing.
+    Safe if no column of that side is read above except keys that equal a column of the other side, and if a
+    match does not multiply rows: the side is unique on the joined columns, or multiplicity does not matter
+    above. The right side of SEMI, ANTI and MARK is a set already: a DISTINCT or a Sort there changes nothing.
+    Done where it pays: the condition is nothing but equalities, and the set, which is hashed, is not the
+    larger side.
 
         Project [a#1]
           Join inner on a#1 = b#2
@@ -67,12 +71,17 @@ def as_set(plan: LogicalPlan) -> LogicalPlan:
             return plan
 
 
-def _as_semi(join: Join, needed: set[ColumnId], duplicates_matter: bool, context: OptimizerContext) -> LogicalPlan:
+def _as_semi(
+    join: Join, needed: set[ColumnId], duplicates_matter: bool, context: OptimizerContext
+) -> LogicalPlan:
+    rows = context.estimator.rows_or
+    if split_condition(join.condition, join.left.schema.ids, join.right.schema.ids)[1]:
+        return join
     for side in ("right", "left"):
         kept, dropped = (join.left, join.right) if side == "right" else (join.right, join.left)
         read = needed & dropped.schema.ids
         twins = _twins(join, kept, dropped)
-        if not read <= twins.keys():
+        if not read <= twins.keys() or rows(dropped) > rows(kept):
             continue
         if not duplicates_matter or matches_once(join, context.estimator, side=side):
             semi = Join(JoinKind.SEMI, kept, as_set(dropped), join.condition)

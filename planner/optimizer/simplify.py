@@ -44,10 +44,10 @@ _NULL_BOOLEAN = null(types.BOOLEAN)
 def simplify(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
     """Evaluate what is constant, and write predicates in their simplest form.
 
-    Safe because every step keeps the three-valued result for every row. Only where a predicate decides about rows
-    (WHERE, ON, FILTER) does NULL count as FALSE. A constant that would raise an error stays as it is, so that it raises
-    when, and only when, a row reaches it. Whether a column can be NULL is read from the input's schema, which knows
-    of outer joins.
+    Safe because every step keeps the three-valued result for every row. Only where a predicate decides about
+    rows (WHERE, ON, FILTER) does NULL count as FALSE. A constant that would raise an error stays as it is, so
+    that it raises when, and only when, a row reaches it. Whether a column can be NULL is read from the
+    input's schema, which knows of outer joins.
 
         Filter NOT (a#1 <= 2 + 3) AND (b#2 = 'x' OR b#2 = 'y') AND CAST(c#3 AS BIGINT) < 7
     →   Filter a#1 > 5 AND b#2 IN ('x', 'y') AND c#3 < 7
@@ -58,7 +58,9 @@ def simplify(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
 def _simplify_node(node: LogicalPlan) -> LogicalPlan:
     if not node.expressions():
         return node
-    nullable = nullable_columns([node.schema] if isinstance(node, Scan) else [c.schema for c in node.children()])
+    nullable = nullable_columns(
+        [node.schema] if isinstance(node, Scan) else [c.schema for c in node.children()]
+    )
     match node:
         case Filter(input, predicate):
             simple = simplify_predicate(predicate, nullable)
@@ -308,7 +310,9 @@ def _case(expr: Case) -> Expr:
 def _arithmetic(expr: Arithmetic) -> Expr:
     """Integers plus nothing or times one."""
     match expr:
-        case Arithmetic("+" | "-", left, Literal(0, _), dtype) if types.is_integer(dtype) and left.dtype == dtype:
+        case Arithmetic("+" | "-", left, Literal(0, _), dtype) if (
+            types.is_integer(dtype) and left.dtype == dtype
+        ):
             return left
         case Arithmetic("+", Literal(0, _), right, dtype) if types.is_integer(dtype) and right.dtype == dtype:
             return right
@@ -331,4 +335,6 @@ def _coalesce(expr: Call, nullable: IsNullable) -> Expr:
             break
     if len(kept) == len(expr.args):
         return expr
-    return kept[0] if len(kept) == 1 else Call("coalesce", tuple(kept), expr.dtype) if kept else null(expr.dtype)
+    return (
+        kept[0] if len(kept) == 1 else Call("coalesce", tuple(kept), expr.dtype) if kept else null(expr.dtype)
+    )

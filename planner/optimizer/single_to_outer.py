@@ -11,11 +11,12 @@ from planner.tree import transform_up, walk
 
 
 def single_to_outer(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
-    """Turn a SINGLE join into LEFT where a row has at most one match, and into INNER where it has exactly one.
+    """Turn a SINGLE join into LEFT where a row has at most one match, and into INNER where it has exactly
+    one.
 
-    Safe because a SINGLE join differs from LEFT only by the error for a second match, and LEFT from INNER only by the
-    rows without a match. At most one match is proved by a key of the right side among the joined columns; exactly
-    one, by an aggregate without groups joined without a condition.
+    Safe because a SINGLE join differs from LEFT only by the error for a second match, and LEFT from INNER
+    only by the rows without a match. At most one match is proved by a key of the right side among the joined
+    columns; exactly one, by an aggregate without groups joined without a condition.
 
         Join single
           Scan t [a#1]

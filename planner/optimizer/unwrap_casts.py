@@ -1,4 +1,6 @@
-"""Take a cast off a column that is compared with constants: the column's statistics then apply to the constant."""
+"""Take a cast off a column that is compared with constants: the column's statistics then apply to the
+constant.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,8 @@ def is_lossless(source: pa.DataType, target: pa.DataType) -> bool:
 def unwrap_comparison(expr: Comparison) -> Expr | None:
     """``CAST(x AS t) op constant`` as ``x op constant'`` in x's own type; None where that is not the same.
 
-    A constant between two values of x's type moves to the lower one: x < 1.5 is x <= 1, x > 1.5 is x > 1. Two sides cast
-    from one type are compared in it.
+    A constant between two values of x's type moves to the lower one: x < 1.5 is x <= 1, x > 1.5 is x > 1. Two
+    sides cast from one type are compared in it.
     """
     match expr:
         case Comparison(op, Cast(left, target, False), Cast(right, _, False)):

@@ -12,11 +12,12 @@ from planner.tree import replace_children, walk
 
 
 def unwrap_subplans(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
-    """Dissolve a CommonSubplan that has a single reader, or whose body is cheap: a scan, perhaps filtered or projected.
+    """Dissolve a CommonSubplan that has a single reader, or whose body is cheap: a scan, perhaps filtered or
+    projected.
 
-    Safe because the body gives the same rows wherever it stands, if it is not volatile; with several readers each gets
-    a copy with column ids of its own. What is gained: filters, limits and unread columns reach the scan again, and the
-    joins above see it.
+    Safe because the body gives the same rows wherever it stands, if it is not volatile; with several readers
+    each gets a copy with column ids of its own. What is gained: filters, limits and unread columns reach the
+    scan again, and the joins above see it.
 
         Project [a#1 as x#7]                 Project [a#1 as x#7]
           CommonSubplan cte            →       Scan t [a#1, b#2]
@@ -37,7 +38,9 @@ def unwrap_subplans(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan
         match node:
             case CommonSubplan(input) if readers[id(node)] <= 1:
                 return visit(input)
-            case Project(CommonSubplan(input) as common, items) if readers[id(common)] > 1 and _is_cheap(input):
+            case Project(CommonSubplan(input) as common, items) if readers[id(common)] > 1 and _is_cheap(
+                input
+            ):
                 return _copied(visit(input), items)
             case _:
                 return replace_children(node, [visit(c) for c in node.children()])

@@ -18,7 +18,9 @@ class Malformed(Exception):
 
 @dataclass(slots=True)
 class Verifier:
-    """Remembers by identity what it has checked: nodes (with the columns they need from outside) and expressions."""
+    """Remembers by identity what it has checked: nodes (with the columns they need from outside) and
+    expressions.
+    """
 
     _nodes: dict[int, tuple[LogicalPlan, Reads]] = field(default_factory=dict)
     _expressions: dict[int, tuple[Expr, Reads]] = field(default_factory=dict)
@@ -84,7 +86,9 @@ def _unbound(reads: Reads, schema: Schema, node: LogicalPlan) -> Reads:
         if id not in schema:
             left[id] = dtype
         elif schema[id].dtype != dtype:
-            raise Malformed(f"column #{id} is read as {dtype} and produced as {schema[id].dtype} in: {describe(node)}")
+            raise Malformed(
+                f"column #{id} is read as {dtype} and produced as {schema[id].dtype} in: {describe(node)}"
+            )
     return left
 
 

@@ -88,7 +88,9 @@ class RichGenerator(Generator):
                 op = self.rng.choice(("=", "=", "<", "<=", ">", ">=", "<>"))
                 return Comparison(op, some, Literal(self.rng.randrange(4), INT))
             case 5:
-                return InList(some, tuple(Literal(self.cell(), INT) for _ in range(self.rng.choice((1, 2, 3)))))
+                return InList(
+                    some, tuple(Literal(self.cell(), INT) for _ in range(self.rng.choice((1, 2, 3))))
+                )
             case 6:
                 return Generator.predicate(self, fields, scope)
             case 7:
