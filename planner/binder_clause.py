@@ -188,6 +188,9 @@ def add_place(env: Environment, node: exp.Expression) -> Iterator[None]:
 
 def constant(node: exp.Expression, env: Environment, what: str) -> Any:
     """The Python value of an expression that must be a constant."""
+    name = node.find(exp.Column)
+    if name is not None and node.find(exp.Query) is None:
+        raise env.error(f"{what} must be a constant", name)
     scope = ClauseScope(env, what, FromScope())
     expr = scope.expression(node)
     if scope.attachments:

@@ -272,6 +272,8 @@ def _single(expr: Expr, what: str) -> Expr:
 
 def _in(node: exp.Expression, scope: ExpressionScope) -> Expr:
     query = node.args.get("query")
+    if query is None and len(node.expressions) == 1 and isinstance(node.expressions[0], exp.Values):
+        query = node.expressions[0]  # IN (VALUES …)
     if query is not None:
         return scope.bind_in(_row(node.this, scope), query)
     if node.args.get("unnest") is not None or node.args.get("field") is not None:

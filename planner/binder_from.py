@@ -122,8 +122,10 @@ def _bind_parenthesized(
     inner = node.this
     joins = _joins_of(inner)
     if isinstance(inner, exp.Subquery) and not joins and inner.args.get("alias") is None:
-        bound = env.bind_query(query_of(node), env, outer)
-        return bound.plan, scope_of(_named(bound, node, "", env))
+        core = query_of(node)
+        if not isinstance(core, exp.Table):
+            bound = env.bind_query(core, env, outer)
+            return bound.plan, scope_of(_named(bound, node, "", env))
     plan, scope = bind_from(inner, [], env, outer)
     if node.args.get("alias") is None:
         return plan, scope

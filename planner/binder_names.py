@@ -13,6 +13,8 @@ _BINARY: dict[type[exp.Expression], str] = {
     exp.NullSafeEQ: "IS NOT DISTINCT FROM", exp.NullSafeNEQ: "IS DISTINCT FROM",
     exp.BitwiseAnd: "&", exp.BitwiseOr: "|",
 }  # fmt: skip
+# Functions with a syntax of their own, whose names sqlglot keeps no place of.
+_CALLED: dict[type[exp.Expression], str] = {exp.GroupConcat: "string_agg", exp.StrPosition: "position"}
 _KEYWORD_FUNCTIONS = frozenset({"coalesce"})
 # DuckDB quotes a function's name where it is a keyword too.
 _QUOTED_FUNCTIONS = frozenset(
@@ -34,6 +36,8 @@ def output_name(node: exp.Expression, sql: str) -> str:
 
 
 def _text(node: exp.Expression, sql: str) -> str:
+    if isinstance(node, exp.Binary) and isinstance(node.expression, exp.All):
+        return _all(node, sql)
     operator = _BINARY.get(type(node))
     if operator is not None:
         return f"({_text(node.this, sql)} {operator} {_text(node.expression, sql)})"
@@ -56,6 +60,14 @@ def _text(node: exp.Expression, sql: str) -> str:
             return f"({_text(node.this, sql)} BETWEEN {_text(low, sql)} AND {_text(high, sql)})"
         case exp.In() if node.expressions:
             return f"({_text(node.this, sql)} IN ({_list(node.expressions, sql)}))"
+        case exp.In() if node.args.get("query") is not None:
+            return f"({_text(node.this, sql)} = ANY{_text(node.args['query'], sql)})"
+        case exp.Any():
+            return f"ANY{_text(node.this, sql)}"
+        case exp.Exists():
+            return f"EXISTS({_query(node.this, sql)})"
+        case exp.Subquery() | exp.Select():
+            return f"({_query(node, sql)})"
         case exp.Case():
             return _case(node, sql)
         case exp.Cast():
@@ -69,12 +81,41 @@ def _text(node: exp.Expression, sql: str) -> str:
             return f"{_text(node.this, sql)} FILTER (WHERE {_text(node.expression.this, sql)})"
         case exp.Ordered():
             return _text(node.this, sql) + (" DESC" if node.args.get("desc") else "")
-        case exp.Exists() | exp.Extract() | exp.Window():
+        case exp.Extract() | exp.Window():
             return str(node.sql("duckdb"))
         case exp.Func():
             return _function(node, sql)
         case _:
             return node.sql("duckdb")
+
+
+_NEGATED = {"=": "!=", "!=": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+
+
+def _all(node: exp.Binary, sql: str) -> str:
+    """``x op ALL (q)``, which DuckDB holds as NOT ``x negop ANY (q)``."""
+    operator = _BINARY.get(type(node), "")
+    left, query = _text(node.this, sql), _query(node.expression.this, sql)
+    return f"(NOT ({left} {_NEGATED.get(operator, operator)} ANY({query})))"
+
+
+def _query(node: exp.Expression, sql: str) -> str:
+    """A subquery: the parts that are frequent as DuckDB prints them, others as sqlglot does."""
+    while isinstance(node, exp.Subquery) and set(k for k, v in node.args.items() if v) <= {"this"}:
+        node = node.this
+    present = {key for key, value in node.args.items() if value}
+    if not isinstance(node, exp.Select) or not present <= {"expressions", "from_", "where", "limit"}:
+        return str(node.sql("duckdb"))
+    text = f"SELECT {', '.join(_item(e, sql) for e in node.expressions)}"
+    if "from_" in present:
+        text += f" FROM {node.args['from_'].this.sql('duckdb')}"
+    if "where" in present:
+        text += f" WHERE {_text(node.args['where'].this, sql)}"
+    return text + (f" {node.args['limit'].sql('duckdb').strip()}" if "limit" in present else "")
+
+
+def _item(node: exp.Expression, sql: str) -> str:
+    return f"{_text(node.this, sql)} AS {node.alias}" if isinstance(node, exp.Alias) else _text(node, sql)
 
 
 def _literal(node: exp.Expression, sql: str) -> str:
@@ -118,7 +159,7 @@ def _function(node: exp.Expression, sql: str) -> str:
     if isinstance(node, exp.Anonymous):
         written = str(node.this)
     else:
-        written = source_text(node, sql) or node.key
+        written = source_text(node, sql) or _CALLED.get(type(node), node.key)
     name = written.lower()
     if not name.isidentifier():
         return node.sql("duckdb")

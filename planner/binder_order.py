@@ -48,7 +48,9 @@ def position_in(node: exp.Expression, count: int, clause: str, env: Environment)
         return None
     position = -int(literal.this) if negative else int(literal.this)
     if not 1 <= position <= count:
-        raise env.error(f"{clause} position {position} is out of range: there are {count} columns", node)
+        raise env.error(
+            f"{clause} position {position} is out of range: columns are counted from 1 to {count}", node
+        )
     return position - 1
 
 

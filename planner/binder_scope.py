@@ -187,7 +187,7 @@ def beside(left: FromScope, right: FromScope) -> FromScope:
 
 @dataclass(slots=True)
 class OuterScope:
-    """The scope around a subquery, and which of its columns the subquery reads, with the first place of each."""
+    """The scope around a subquery, and which of its columns the subquery reads, each with its first place."""
 
     parent: NameScope
     captured: dict[ColumnId, exp.Expression] = field(default_factory=dict)
@@ -265,6 +265,17 @@ def find_in(source: FromScope, node: exp.Column, env: Environment) -> Field | No
         )
     name = name.lower()
     return next((c.field for c in relations[0].columns if c.name.lower() == name), None)
+
+
+def written_name(source: FromScope, node: exp.Column) -> str:
+    """The name of the column that ``node`` means, in the case that its table writes it in."""
+    name = node.name.lower()
+    table = node.args.get("table")
+    if table is None:
+        columns: Iterable[VisibleColumn] = source.by_name.get(name, ())
+    else:
+        columns = (c for r in source.tables(table.name) for c in r.columns if c.name.lower() == name)
+    return next((c.name for c in columns), node.name)
 
 
 def _check_schema(node: exp.Column, env: Environment) -> None:

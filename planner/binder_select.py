@@ -27,11 +27,11 @@ from planner.binder_order import (
     sort_direction,
 )
 from planner.binder_regroup import Grouping
-from planner.binder_scope import BoundQuery, Environment, FromScope, OuterScope
+from planner.binder_scope import BoundQuery, Environment, FromScope, OuterScope, written_name
 from planner.binder_star import SelectItem, expand
 from planner.binder_subquery import Attachment, attach_all
 from planner.binder_tables import with_ctes
-from planner.errors import UnsupportedError
+from planner.errors import ParseError, UnsupportedError
 from planner.expr import (
     Column,
     ColumnId,
@@ -142,12 +142,12 @@ class _Select:
                 raise self.env.unsupported(f"{what} is not supported yet", node)
         scope = ClauseScope(self.env, "GROUP BY", self.source, self.outer)
         scope.find_alias = lambda name: self._alias_in(name, scope)
+        if not node.expressions and not node.args.get("all"):
+            raise ParseError("GROUP BY needs a key", sql=self.env.sql)
         self.grouping.active = True
         if node.args.get("all"):
             self._group_by_all(scope)
         for key in node.expressions:
-            if isinstance(key, exp.Rollup | exp.Cube | exp.GroupingSets):
-                raise self.env.unsupported(f"{key.key.upper()} is not supported yet", key)
             self._group_key(key, scope)
         self.plan = self.grouping.project(attach_all(self.plan, scope.attachments))
 
@@ -164,6 +164,9 @@ class _Select:
             for part in node.expressions:
                 self._group_key(part, scope)
             return
+        if isinstance(node, exp.Rollup | exp.Cube | exp.GroupingSets):
+            what = {"groupingsets": "GROUPING SETS"}.get(node.key, node.key.upper())
+            raise self.env.unsupported(f"{what} is not supported yet", node)
         position = position_in(node, len(self.items), "GROUP BY", self.env)
         if position is not None:
             self._group_item(position, scope)
@@ -201,8 +204,11 @@ class _Select:
             return column(item.field)
         if item.key is not None:
             return item.key
-        assert item.node is not None
-        return self.scope.expression(item.node)
+        node = item.node
+        assert node is not None
+        if isinstance(node, exp.Column) and not item.alias:
+            item.name = written_name(self.source, node)
+        return self.scope.expression(node)
 
     def _having(self, node: exp.Having | None) -> tuple[Expr | None, ClauseScope | None]:
         if node is None:

@@ -253,5 +253,5 @@ def _parse_error(sql: str, error: SqlglotParseError) -> ParseError:
     elif incomplete:
         message = f"syntax error: {incomplete[1].upper()} is incomplete"
     else:
-        message = f"syntax error: {description}"
+        message = f"syntax error: {description.partition(' but got <Token')[0]}"
     return ParseError(message, position=position, sql=sql)
