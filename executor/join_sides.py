@@ -84,19 +84,8 @@ def equi_join(
         if how == "inner":
             return left.join(right, how="cross")
         keys = Keys((pl.lit(0, dtype=pl.Int8),), (pl.lit(0, dtype=pl.Int8),))
-    left_on, right_on = list(keys.left), list(keys.right)
-    extra_left, extra_right = [], []
-    for i, (a, b) in enumerate(zip(left_on, right_on, strict=True)):
-        if not a.meta.root_names():  # a constant is no key until it is a column
-            left_on[i] = a.alias(context.fresh("key"))
-            extra_left.append(left_on[i])
-            left_on[i] = pl.col(left_on[i].meta.output_name())
-        if not b.meta.root_names():
-            right_on[i] = b.alias(context.fresh("key"))
-            extra_right.append(right_on[i])
-            right_on[i] = pl.col(right_on[i].meta.output_name())
-    left = left.with_columns(extra_left) if extra_left else left
-    right = right.with_columns(extra_right) if extra_right else right
+    left, left_on = with_keys(left, keys.left, context)
+    right, right_on = with_keys(right, keys.right, context)
     return left.join(
         right,
         left_on=left_on,
@@ -107,6 +96,16 @@ def equi_join(
         maintain_order="none",
         build_side=side,
     )
+
+
+def with_keys(
+    lazy: pl.LazyFrame, keys: Sequence[pl.Expr], context: Context
+) -> tuple[pl.LazyFrame, list[pl.Expr]]:
+    """The frame with its computed keys as columns: Polars 1.44 loses the columns of keys that are expressions."""
+    names = [None if k.meta.is_column() else context.fresh("key") for k in keys]
+    computed = [k.alias(n) for k, n in zip(keys, names, strict=True) if n is not None]
+    columns = [k if n is None else pl.col(n) for k, n in zip(keys, names, strict=True)]
+    return (lazy.with_columns(computed) if computed else lazy), columns
 
 
 def inner_join(sides: Sides, context: Context) -> Frame:

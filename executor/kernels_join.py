@@ -203,10 +203,8 @@ def _by_extremes(sides: Sides, how: Literal["semi", "anti"], context: Context) -
     )
     aggregates = [getattr(pl.col(value), end)().alias(name) for end, name in ends.items()]
     grouped = right.group_by(names).agg(aggregates)
-    joined = sides.left.lazy.join(
-        grouped, left_on=list(keys.left), right_on=names, how="left", coalesce=False, maintain_order="none",
-        build_side="force_right",
-    )  # fmt: skip
+    by_name = Keys(keys.left, tuple(pl.col(n) for n in names))
+    joined = equi_join(sides.left.lazy, grouped, by_name, "left", "right", context)
     compare = {
         "<>": a.expr.__ne__,
         "<": a.expr.__lt__,
