@@ -36,9 +36,9 @@ def output_name(node: exp.Expression, sql: str) -> str:
 
 
 def _text(node: exp.Expression, sql: str) -> str:
-    if isinstance(node, exp.Binary) and isinstance(node.expression, exp.All):
-        return _all(node, sql)
     operator = _BINARY.get(type(node))
+    if operator is not None and isinstance(node.expression, exp.All):
+        return _all(node, operator, sql)
     if operator is not None:
         return f"({_text(node.this, sql)} {operator} {_text(node.expression, sql)})"
     match node:
@@ -92,16 +92,15 @@ def _text(node: exp.Expression, sql: str) -> str:
 _NEGATED = {"=": "!=", "!=": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 
-def _all(node: exp.Binary, sql: str) -> str:
+def _all(node: exp.Expression, operator: str, sql: str) -> str:
     """``x op ALL (q)``, which DuckDB holds as NOT ``x negop ANY (q)``."""
-    operator = _BINARY.get(type(node), "")
     left, query = _text(node.this, sql), _query(node.expression.this, sql)
     return f"(NOT ({left} {_NEGATED.get(operator, operator)} ANY({query})))"
 
 
 def _query(node: exp.Expression, sql: str) -> str:
     """A subquery: the parts that are frequent as DuckDB prints them, others as sqlglot does."""
-    while isinstance(node, exp.Subquery) and set(k for k, v in node.args.items() if v) <= {"this"}:
+    while isinstance(node, exp.Subquery) and {k for k, v in node.args.items() if v} <= {"this"}:
         node = node.this
     present = {key for key, value in node.args.items() if value}
     if not isinstance(node, exp.Select) or not present <= {"expressions", "from_", "where", "limit"}:

@@ -206,6 +206,8 @@ def _command(node: exp.Expression, env: Environment) -> Statement:
     match word:
         case "RESET" if text:
             return ResetOption(text)
+        case "SHOW" if text.upper() in ("TABLES", "ALL TABLES"):
+            return ShowTables()
         case "SHOW" if text.replace("_", "").isalnum():
             table = exp.Table(this=exp.to_identifier(text))
             return Describe(_table_query(table, env))

@@ -150,6 +150,9 @@ def _statements(sql: str, dialect: Dialect) -> list[exp.Expression]:
             if analyze is not None:
                 raise ParseError("EXPLAIN needs a statement", sql=sql)
             continue
+        if len(chunk) == 2 and chunk[0].text.upper() == "RESET":  # no dialect has a tree for it
+            statements.append(exp.Command(this="RESET", expression=exp.Literal.string(chunk[1].text)))
+            continue
         for tree in parser_of(dialect).parse(_numbered(chunk), sql):
             if not isinstance(tree, exp.Expression):
                 continue
