@@ -16,7 +16,7 @@ from executor.value import Store, Value, integer_dtype
 from planner.expr import ColumnId, Expr, columns_of
 from planner.physical import Bounds, KeyPair
 
-BuildSide = Literal["force_left", "force_right"]
+BuildSide = Literal["prefer_left", "prefer_right"]
 How = Literal["inner", "left", "right", "full", "semi", "anti"]
 
 
@@ -79,7 +79,7 @@ def equi_join(
     left: pl.LazyFrame, right: pl.LazyFrame, keys: Keys, how: How, build: str, context: Context
 ) -> pl.LazyFrame:
     """Polars' join on keys; without any, every pair matches."""
-    side: BuildSide = "force_left" if build == "left" else "force_right"
+    side: BuildSide = "prefer_left" if build == "left" else "prefer_right"
     if not keys.left:
         if how == "inner":
             return left.join(right, how="cross")

@@ -165,7 +165,7 @@ def _semi_join(sides: Sides, how: Literal["semi", "anti"], context: Context) -> 
             return reduced
     left, row = numbered(sides.left, context)
     ids = matching_rows(replace(sides, left=left), row, context)
-    lazy = left.lazy.join(ids, on=row, how=how, maintain_order="none", build_side="force_right")
+    lazy = left.lazy.join(ids, on=row, how=how, maintain_order="none", build_side="prefer_right")
     return Frame(lazy, columns, sides.left.max_rows)
 
 

@@ -59,7 +59,7 @@ def _exists(sides: Sides, context: Context) -> tuple[pl.LazyFrame, pl.Expr]:
     left, row = numbered(sides.left, context)
     flag = context.fresh("match")
     ids = matching_rows(replace(sides, left=left), row, context).with_columns(pl.lit(True).alias(flag))
-    lazy = left.lazy.join(ids, on=row, how="left", maintain_order="none", build_side="force_right")
+    lazy = left.lazy.join(ids, on=row, how="left", maintain_order="none", build_side="prefer_right")
     return lazy, pl.col(flag).is_not_null()
 
 
@@ -126,6 +126,6 @@ def _in_by_pairs(sides: Sides, comparison: Expr, context: Context) -> tuple[pl.L
             pl.col(compared).is_null().max().alias(unknown),
         )
     )
-    lazy = left.lazy.join(seen, on=row, how="left", maintain_order="none", build_side="force_right")
+    lazy = left.lazy.join(seen, on=row, how="left", maintain_order="none", build_side="prefer_right")
     truth = pl.when(pl.col(true)).then(True).when(pl.col(unknown)).then(None).otherwise(False)
     return lazy, truth
