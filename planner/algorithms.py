@@ -66,8 +66,9 @@ class _Planner:
         if hit is not None:
             return hit[1]
         node, cost = self.plan(plan)
-        rows, width = self.estimator.rows(plan), self.estimator.width(plan)
-        self.context.estimates.put(node, NodeEstimate(rows, width, cost))
+        known = self.estimator.statistics(plan)
+        estimate = NodeEstimate(known.rows, self.estimator.width(plan), cost, known.columns)
+        self.context.estimates.put(node, estimate)
         self._done[id(plan)] = (plan, node)
         return node
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from planner.catalog import ColumnStatistics
 from planner.cost import Cost
+from planner.expr import ColumnId
 from planner.physical import PhysicalPlan
 
 
 @dataclass(frozen=True, slots=True)
 class NodeEstimate:
-    """Output rows and average bytes a row (None: unknown), and what the node itself costs without its
-    inputs.
+    """Output rows (None: unknown), average bytes a row, the node's own cost, and what is known of its
+    columns.
     """
 
     rows: float | None = None
     width: float = 0.0
     cost: Cost = field(default_factory=Cost)
+    columns: Mapping[ColumnId, ColumnStatistics] = field(default_factory=dict)
 
     @property
     def bytes(self) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.algorithms import plan_physical
+from planner.dynamic_filters import DynamicFilter, plan_filters
 from planner.estimates import Estimates
 from planner.exchange import ensure_distribution
 from planner.logical import LogicalPlan
@@ -40,4 +41,7 @@ def plan_query(plan: LogicalPlan, context: PhysicalContext) -> PhysicalQuery:
         partitions = max(partitions, _STAGED)
     forced = context.staged or context.partitions > 1
     spread = ensure_distribution(local, partitions, context, forced)
-    return PhysicalQuery(spread, cut(spread), context.estimates, partitions)
+    filters: tuple[DynamicFilter, ...] = ()
+    if context.dynamic_filters:
+        spread, filters = plan_filters(spread, context)
+    return PhysicalQuery(spread, cut(spread, filters), context.estimates, partitions)

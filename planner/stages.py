@@ -27,12 +27,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from planner.catalog import Split
+from planner.dynamic_filters import DynamicFilter
 from planner.errors import PlanError
 from planner.expr import Field
 from planner.physical import (
     Arbitrary,
     Broadcast,
     ExchangeExec,
+    HashJoinExec,
     HashPartitioned,
     InputExec,
     MaterializeExec,
@@ -129,12 +131,18 @@ def shares(splits: Sequence[Split], tasks: int) -> tuple[tuple[Split, ...], ...]
     return tuple(map(tuple, out))
 
 
-def cut(plan: PhysicalPlan) -> StageGraph:
-    """Cut a plan (with its exchanges) into stages."""
+def cut(plan: PhysicalPlan, filters: Sequence[DynamicFilter] = ()) -> StageGraph:
+    """Cut a plan (with its exchanges) into stages; ``filters`` name nodes of ``plan``."""
     cutter = _Cutter()
     root, inputs, tasks = cutter.fragment(plan)
     cutter.add(root, None, tasks, inputs, "result")
-    return StageGraph(tuple(cutter.stages))
+    targets = {id(n): s.id for s in cutter.stages for n in walk(s.plan) if isinstance(n, ScanExec)}
+    found = []
+    for item in filters:
+        source, target = cutter.stage_of(item.source), targets.get(id(item.scan))
+        if source is not None and target is not None and source < target:
+            found.append(ScanFilter(source, item.source_column, target, item.scan, item.column))
+    return StageGraph(tuple(cutter.stages), tuple(found))
 
 
 class _Cutter:
@@ -167,6 +175,9 @@ class _Cutter:
                     hit = self.leaf(node)
                     assert isinstance(hit, InputExec)
                     inputs[hit.stage] = None
+                elif isinstance(node, HashJoinExec) and node.build == "right":
+                    right = visit(node.right)  # build sides first: what they find may filter the other side
+                    hit = replace_children(node, (visit(node.left), right))
                 else:
                     hit = replace_children(node, [visit(c) for c in node.children()])
                 memo[id(node)] = hit
@@ -184,6 +195,17 @@ class _Cutter:
             return InputExec(self.stage(node.input), node.schema, False)  # its blocks are there for everyone
         stage = self.stage(node)
         return InputExec(stage, node.schema, isinstance(node.target, (HashPartitioned, Arbitrary)))
+
+    def stage_of(self, node: ExchangeExec | MaterializeExec) -> int | None:
+        """The stage that was made of ``node``, if one was."""
+        if (
+            isinstance(node, ExchangeExec)
+            and isinstance(node.input, MaterializeExec)
+            and id(node) not in self._done
+        ):
+            node = node.input
+        done = self._done.get(id(node))
+        return None if done is None else done[1]
 
     def stage(self, node: ExchangeExec | MaterializeExec) -> int:
         done = self._done.get(id(node))
