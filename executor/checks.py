@@ -51,6 +51,11 @@ _CONVERSION = re.compile(
     re.DOTALL,
 )
 
+_CSV_VALUE = re.compile(
+    r"could not parse `(?P<value>.*)` as dtype `(?P<target>[^`]+)` at column '(?P<column>.*)' \(column number"
+)
+_JSON_VALUE = re.compile(r"cannot parse '(?P<value>.*)' \((?P<source>\w+)\) as (?P<target>\w+)")
+
 
 def fail_if(condition: pl.Expr, failure: Failure, scope: Scope) -> pl.Expr:
     """A Boolean that is always TRUE; evaluating it raises if ``condition`` is TRUE for a row that counts."""
@@ -82,6 +87,19 @@ def execution_error(error: BaseException) -> SqlrayError:
     found = _CONVERSION.search(text)
     if found is not None:
         return _conversion_error(found)
+    found = _CSV_VALUE.search(text)
+    if found is not None:
+        return ExecutionError(
+            f"column \"{found['column']}\" of a CSV file holds '{found['value']}', which is no "
+            f"{_sql_type(found['target'])} as the first rows are",
+            hint="read_csv('…', sample_size = -1) tells types from the whole file, all_varchar = true reads text",
+        )
+    found = _JSON_VALUE.search(text)
+    if found is not None:
+        return ExecutionError(
+            f"a JSON file holds {found['value']} ({found['source']}) where the first rows have {found['target']}",
+            hint="read_json('…', sample_size = -1) tells types from the whole file",
+        )
     if "overflow in decimal" in text or "doesn't fit Decimal" in text or "decimal precision" in text.lower():
         return _failure_error(Failure.DECIMAL_OVERFLOW)
     if isinstance(error, MemoryError):

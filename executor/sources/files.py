@@ -1,15 +1,22 @@
-"""From what a user names — a path, a glob, a directory, a list of them — to the files of a table, and its source."""
+"""From what a user names — a path, a glob, a directory, a list of them — to the files of a table, and its
+source."""
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Any
 from urllib.parse import unquote
 
 from executor.sources.base import Source
+from executor.sources.csv import csv_table
+from executor.sources.ipc import ipc_table
+from executor.sources.jsonl import json_table
 from executor.sources.parquet import parquet_table
+from executor.sources.remote_parquet import remote_parquet_table
 from planner.errors import BindError, UnsupportedError, nearest
 
 Hive = Sequence[dict[str, Any]]
@@ -17,6 +24,8 @@ Opener = Callable[[str, Sequence[str], Hive, Mapping[str, object]], Source]
 
 
 def _parquet(name: str, paths: Sequence[str], hive: Hive, options: Mapping[str, object]) -> Source:
+    if any("://" in p for p in paths):
+        return remote_parquet_table(name, paths, options)
     refuse_options("parquet", options)
     return parquet_table(name, paths, hive)
 
@@ -29,6 +38,9 @@ def refuse_options(format: str, options: Mapping[str, object]) -> None:
 
 FORMATS: Mapping[str, Opener] = {
     "parquet": _parquet,
+    "csv": csv_table,
+    "json": json_table,
+    "arrow": ipc_table,
 }
 
 EXTENSIONS = {
@@ -39,6 +51,8 @@ EXTENSIONS = {
 }  # fmt: skip
 
 _MAGIC = frozenset("*?[")
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -52,7 +66,8 @@ def open_files(
     """Open a table over files.
 
     Args:
-        path: a file, a glob, a directory (read recursively; ``key=value`` folders become columns), or a list of them.
+        path: a file, a glob, a directory (read recursively; ``key=value`` folders become columns), a URL,
+            or a list of them.
         format: a key of FORMATS; by default from the files' extension.
         options: the reader's options by name, such as a CSV's ``delim``.
         name: how errors and EXPLAIN call the table; by default the path.
@@ -68,8 +83,10 @@ def open_files(
     kind = format or format_of(found)
     opener = FORMATS.get(kind)
     if opener is None:
-        raise UnsupportedError(f"files of format {kind!r} cannot be read", hint=f"formats: {', '.join(FORMATS)}")
-    return opener(name or (given[0] if len(given) == 1 else f"{given[0]}, …"), found, hive_values(given, found), options or {})
+        formats = ", ".join(FORMATS)
+        raise UnsupportedError(f"files of format {kind!r} cannot be read", hint=f"formats: {formats}")
+    called = name or (given[0] if len(given) == 1 else f"{given[0]}, …")
+    return opener(called, found, hive_values(given, found), options or {})
 
 
 def expand(path: str) -> list[str]:
@@ -78,16 +95,19 @@ def expand(path: str) -> list[str]:
     Raises:
         BindError: there are none.
     """
+    path = path.removeprefix("file://")
     if "://" in path:
         return [path]
     path = os.path.expanduser(path)
     if os.path.isfile(path):
         return [path]
     if os.path.isdir(path):
-        found = [os.path.join(d, f) for d, _, files in os.walk(path) for f in files if is_data_file(os.path.join(d, f))]
+        files = [os.path.join(folder, f) for folder, _, names in os.walk(path) for f in names]
+        found = sorted(f for f in files if is_data_file(f))
         if not found:
-            raise BindError(f"the directory {path} holds no data files", hint=f"known: {' '.join(EXTENSIONS)}")
-        return sorted(found)
+            known = " ".join(EXTENSIONS)
+            raise BindError(f"the directory {path} holds no data files", hint=f"known: {known}")
+        return found
     if _MAGIC & set(path):
         found = [f for f in glob.glob(path, recursive=True) if os.path.isfile(f)]
         if not found:
@@ -103,8 +123,8 @@ def missing(path: str) -> BindError:
         close = nearest(base, os.listdir(folder or "."))
     except OSError:
         close = None
-    hint = f"did you mean {os.path.join(folder, close)}?" if close else "check the path and the working directory"
-    return BindError(f"there is no file {path}", hint=hint)
+    meant = f"did you mean {os.path.join(folder, close)}?" if close else None
+    return BindError(f"there is no file {path}", hint=meant or "check the path and the working directory")
 
 
 def is_data_file(path: str) -> bool:
@@ -114,7 +134,10 @@ def is_data_file(path: str) -> bool:
 
 
 def extension(path: str) -> str:
-    """The extension that tells the format; that of a compression after it does not count."""
+    """The extension that tells the format; that of a compression after it does not count, nor the query of
+    a URL."""
+    if "://" in path:
+        path = path.split("?")[0]
     base, last = os.path.splitext(path.lower())
     return os.path.splitext(base)[1] if last in (".gz", ".zst", ".zstd") else last
 
@@ -125,7 +148,7 @@ def format_of(paths: Sequence[str]) -> str:
     Raises:
         BindError: an extension is unknown, or they differ.
     """
-    kinds = {EXTENSIONS.get(extension(p)) for p in paths}
+    kinds = {EXTENSIONS.get(extension(p), "parquet" if _is_remote_folder(p) else None) for p in paths}
     if len(kinds) > 1:
         raise BindError(f"the files of {os.path.dirname(paths[0])} have different formats")
     kind = kinds.pop()
@@ -136,10 +159,15 @@ def format_of(paths: Sequence[str]) -> str:
     return kind
 
 
+def _is_remote_folder(path: str) -> bool:
+    return "://" in path and path.endswith(("/", "*"))
+
+
 def hive_values(given: Sequence[str], found: Sequence[str]) -> list[dict[str, Any]]:
     """The ``key=value`` folders of each file beneath a directory or glob; empty where there are none.
 
-    Values are integers where all of a key's values are, else text.
+    Values are integers or dates where all of a key's values are, else text; so is 01, which is more than a
+    number.
     """
     if len(given) == len(found) and all(map(os.path.isfile, given)):
         return []
@@ -152,8 +180,10 @@ def hive_values(given: Sequence[str], found: Sequence[str]) -> list[dict[str, An
         raise BindError(f"the files of {given[0]} do not all have the same key=value folders")
     columns: dict[str, list[Any]] = {k: [_null(r[k]) for r in rows] for k in rows[0]}
     for key, values in columns.items():
-        if all(v is None or v.lstrip("-").isdigit() for v in values):
+        if all(v is None or _INTEGER.fullmatch(v) for v in values):
             columns[key] = [None if v is None else int(v) for v in values]
+        elif all(v is None or _DATE.fullmatch(v) for v in values):
+            columns[key] = [None if v is None else date.fromisoformat(v) for v in values]
     return [{k: v[i] for k, v in columns.items()} for i in range(len(found))]
 
 

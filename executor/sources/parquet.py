@@ -13,7 +13,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from executor.dtypes import polars_dtype
 from executor.sources.base import conform, engine_schema, readable
+from executor.sources.errors import opening
 from executor.sources.memory import estimate_ndv, types_width
 from planner import types
 from planner.catalog import ColumnStatistics, Split, TableStatistics
@@ -103,13 +105,18 @@ class ParquetTable:
         else:
             parts = [self._open([path]).slice(start, count) for path, start, count in join_ranges(splits)]
             frame = pl.concat(parts) if parts else self._open(list(self.paths[:1])).head(0)
-        return conform(frame, frame.collect_schema(), self.schema, columns)
+        with opening(self.name, "Parquet"):
+            return conform(frame, frame.collect_schema(), self.schema, columns)
 
     def _open(self, paths: list[str]) -> pl.LazyFrame:
         if not paths:
             return pl.DataFrame(schema=pl.DataFrame(self.schema.empty_table()).schema).lazy()
         return pl.scan_parquet(
-            paths, glob=False, hive_partitioning=bool(self.hive), try_parse_hive_dates=True, cache=False
+            paths,
+            glob=False,
+            hive_partitioning=bool(self.hive),
+            hive_schema={c: polars_dtype(self.schema.field(c).type) for c in self.hive} or None,
+            cache=False,
         )
 
 

@@ -1,0 +1,165 @@
+"""What the first lines of a CSV file say about it: delimiter, header, names."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+import pyarrow as pa
+
+from executor.sources.text_sample import Text
+from executor.sources.text_types import converts, text_type
+from planner import types
+from planner.errors import ExecutionError
+
+_DELIMITERS = (",", "|", ";", "\t")
+_LINES = 100  # that the delimiter is told from
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a file is written. ``header`` is the number of lines that names take; "" delimiter: to be found
+    out."""
+
+    delimiter: str = ""
+    quote: str = '"'
+    comment: str = ""
+    skip: int = 0
+    header: int = 0
+    nulls: tuple[str, ...] = ("",)
+    decimal_comma: bool = False
+    ignore_errors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A file's dialect, column names, and first rows as text."""
+
+    dialect: Dialect
+    names: tuple[str, ...]
+    rows: pl.DataFrame
+    bytes: int
+    whole: bool
+
+
+def sniff(path: str, text: Text, dialect: Dialect, header: bool | None, names: Sequence[str]) -> Sample:
+    """Find out what ``dialect`` and ``header`` leave open, and read the sample's rows as text.
+
+    Raises:
+        ExecutionError: the lines do not agree on the number of values.
+    """
+    data = text.data.removeprefix(b"\xef\xbb\xbf")
+    lines = _lines(data, dialect)
+    if not dialect.delimiter:
+        dialect = replace(dialect, delimiter=_find_delimiter(path, lines, dialect.quote))
+    _check_widths(path, lines, dialect)
+    table = _read_rows(data, dialect)
+    if header is None:
+        header = _has_header(table)
+    found = _names(table, header, names)
+    rows = table.slice(1) if header else table
+    rows.columns = list(found)
+    return Sample(replace(dialect, header=int(header)), found, rows, len(data), text.whole)
+
+
+def _lines(data: bytes, dialect: Dialect) -> list[str]:
+    """The first lines that hold values."""
+    text = io.StringIO(data[: 1 << 20].decode("utf-8", errors="replace"), newline="")
+    for _ in range(dialect.skip):
+        text.readline()
+    found = []
+    for line in text:
+        if line.strip("\r\n") and not (dialect.comment and line.startswith(dialect.comment)):
+            found.append(line)
+        if len(found) == _LINES:
+            break
+    return found
+
+
+def _widths(lines: Sequence[str], delimiter: str, quote: str) -> list[int]:
+    if quote:
+        reader = csv.reader(lines, delimiter=delimiter, quotechar=quote)
+    else:
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    widths = [len(row) for row in reader]
+    # The last record may be cut in the middle of a quoted text.
+    return widths[:-1] if len(lines) == _LINES and len(widths) > 1 else widths
+
+
+def _find_delimiter(path: str, lines: Sequence[str], quote: str) -> str:
+    """The delimiter that cuts most lines into the same number of values, and that number is largest."""
+    if path.lower().removesuffix(".gz").removesuffix(".zst").endswith(".tsv"):
+        return "\t"
+    best, score = ",", (0.0, 0)
+    for delimiter in _DELIMITERS:
+        widths = _widths(lines, delimiter, quote)
+        if not widths:
+            continue
+        width, count = Counter(widths).most_common(1)[0]
+        if width > 1 and (count / len(widths), width) > score:
+            best, score = delimiter, (count / len(widths), width)
+    return best
+
+
+def _check_widths(path: str, lines: Sequence[str], dialect: Dialect) -> None:
+    widths = _widths(lines, dialect.delimiter, dialect.quote)
+    odd = next((i for i, w in enumerate(widths) if w != widths[0]), None)
+    if odd is not None and not dialect.ignore_errors:
+        raise ExecutionError(
+            f"{path}: record {odd + 1} has {widths[odd]} values, the first has {widths[0]} "
+            f"(delimiter {dialect.delimiter!r})",
+            hint="name the delimiter, or skip lines: read_csv('…', delim = ';', skip = 1)",
+        )
+
+
+def _read_rows(data: bytes, dialect: Dialect) -> pl.DataFrame:
+    """All rows of the sample, a header among them, as text."""
+    table = pl.read_csv(
+        data,
+        has_header=False,
+        infer_schema=False,
+        skip_rows=dialect.skip,
+        separator=dialect.delimiter,
+        quote_char=dialect.quote or None,
+        comment_prefix=dialect.comment or None,
+        null_values=list(dialect.nulls),
+        truncate_ragged_lines=dialect.ignore_errors,
+        raise_if_empty=False,
+    )
+    if table.width > 1:
+        table = table.filter(~pl.all_horizontal(pl.all().is_null()))
+    return table
+
+
+def _has_header(table: pl.DataFrame) -> bool:
+    """Whether the first row is names: its texts are not of their columns' types, or nothing has a type but
+    text."""
+    if table.height == 0:
+        return False
+    below = table.slice(1) if table.height > 1 else table
+    kinds = [text_type(values) for values in below.get_columns()]
+    typed = [(v.head(1), t) for v, t in zip(table.get_columns(), kinds, strict=True) if _is_typed(t)]
+    if not typed:
+        return True
+    return table.height > 1 and any(first.null_count() == 0 and not converts(first, t) for first, t in typed)
+
+
+def _is_typed(dtype: pa.DataType) -> bool:
+    return dtype not in (types.VARCHAR, types.NULL)
+
+
+def _names(table: pl.DataFrame, header: bool, given: Sequence[str]) -> tuple[str, ...]:
+    """Names from the user, the header or the columns' places; one that occurs again gets a number."""
+    row = table.row(0) if header else (None,) * table.width
+    names: list[str] = []
+    for i, text in enumerate(row):
+        base = given[i] if i < len(given) else text or f"column{i}"
+        name, n = base, 1
+        while name.lower() in {x.lower() for x in names}:
+            name, n = f"{base}_{n}", n + 1
+        names.append(name)
+    return tuple(names) if names else tuple(given) or ("column0",)

@@ -1,0 +1,164 @@
+"""CSV: what is told from a file alone, against DuckDB; options; and what goes wrong."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import duckdb
+import pytest
+
+import sqlray
+from sqlray import ExecutionError, UnsupportedError
+
+FILES = {
+    "names": "name,city\nbob,paris\nann,rome\n",
+    "nulls": 'a,b\n1,\n2,""\n3,x\n',
+    "no_header": "1,2\n3,4\n",
+    "no_header_mixed": "a,1\nb,2\n",
+    "number_in_first_row": "1,b\n2,c\n3,d\n",
+    "repeated_names": "a,a,b\n1,2,3\n",
+    "unnamed": "a,\n1,2\n",
+    "semicolons": "a;b\n1;2,5\n3;4,5\n",
+    "tabs": "a\tb\n1\t2\n",
+    "pipes": "a|b\n1|2\n",
+    "one_column": "x\n1\n2\n",
+    "types": (
+        "d,t,ts,b,f\n2024-01-02,10:11:12,2024-01-02 03:04:05,true,1.5\n,,,,\n"
+        "2024-02-02,10:11:12.5,2024-01-02T03:04:05.123,false,1e3\n"
+    ),
+    "header_only": "a,b\n",
+    "quoted": 'a,b\n1,"x\ny"\n2,"q""q"\n3,"u,v"\n',
+    "blank_lines": "a,b\n1,2\n\n3,4\n\n",
+    "blank_line_of_one_column": "a\n1\n\n3\n",
+    "empty_fields": "a,b\n1,2\n,\n3,4\n",
+    "codes": "a,b\n007,1\n008,2\n",
+    "booleans": "a,b\nt,True\nf,FALSE\n",
+    "integers_and_floats": "a\n1\n2.5\n",
+    "spaces": "a,b\n1 ,x \n 2, y\n",
+    "slashes": "a\n2024/01/02\n2024/02/03\n",
+    "dates_and_times": "a\n2024-01-02 03:04:05\n2024-01-03\n",
+    "dates_and_text": "a\n2024-01-02\nhello\n",
+    "plus": "a\n+3\n4\n",
+    "all_null": "a,b\n1,\n2,\n",
+    "nan": "a\nNaN\n1.5\n",
+    "crlf": "a,b\r\n1,x\r\n2,y\r\n",
+    "no_newline_at_end": "a,b\n1,x\n2,y",
+    "bom": "\ufeffa,b\n1,2\n",
+    "wide": ",".join(f"c{i}" for i in range(60)) + "\n" + ",".join(map(str, range(60))) + "\n",
+}
+
+
+def _same(path: object, options: str = "") -> None:
+    sql = f"from read_csv('{path}'{options})"
+    expected = duckdb.sql(sql)
+    found = sqlray.connect().sql(f"select * {sql}")
+    assert found.columns == expected.columns
+    assert repr(found.fetchall()) == repr(expected.fetchall())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_as_duckdb_reads_it(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{name}.csv"
+    path.write_bytes(FILES[name].encode())
+    _same(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("a;b\n1;2\n", ", delim = ';'"),
+        ("1,2\n3,4\n", ", header = true"),
+        ("a,b\n1,2\n", ", header = false"),
+        ("made by x\na,b\n1,2\n", ", skip = 1"),
+        ("a,b\n1,NA\n2,3\n", ", nullstr = 'NA'"),
+        ("a,b\n1,2\n", ", all_varchar = true"),
+        ("a;b\n1,5;x\n", ", delim = ';', decimal_separator = ','"),
+        ("# c\na,b\n1,2\n# d\n3,4\n", ", comment = '#'"),
+        ("a,b\n'x,y',2\n", ", quote = '''', delim = ','"),
+    ],
+)
+def test_options(text: str, options: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    _same(path, options)
+
+
+def test_large_integers_are_exact(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a\n12345678901234567890\n")
+    assert (
+        str(sqlray.connect().sql(f"select a from '{path}'").fetchone())
+        == "(Decimal('12345678901234567890'),)"
+    )
+
+
+def test_compressed_glob_and_list(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,a\n")
+    with gzip.open(tmp_path / "b.csv.gz", "wt") as file:
+        file.write("x,y\n2,b\n")
+    session = sqlray.connect()
+    assert session.sql(f"select * from '{tmp_path}/*.csv*' order by x").fetchall() == [(1, "a"), (2, "b")]
+    assert session.sql(f"select * from '{tmp_path}' order by x").fetchall() == [(1, "a"), (2, "b")]
+    session.register("t", [str(tmp_path / "b.csv.gz"), str(tmp_path / "a.csv")])
+    assert session.sql("select sum(x) from t").fetchall() == [(3,)]
+
+
+def test_folders_become_columns(tmp_path: Path) -> None:
+    for day, n in (("2024-01-01", 1), ("2024-01-02", 2)):
+        for kind in ("a", "b"):
+            folder = tmp_path / f"day={day}" / f"kind={kind}"
+            folder.mkdir(parents=True)
+            (folder / "x.csv").write_text(f"n\n{n}\n")
+    _same_rows = duckdb.sql(
+        f"select day, kind, n from read_csv('{tmp_path}/*/*/*.csv', hive_partitioning = true) order by all"
+    ).fetchall()
+    session = sqlray.connect()
+    found = session.sql(f"select day, kind, n from '{tmp_path}' order by all").fetchall()
+    assert found == _same_rows
+    counted = session.sql(f"select count(*) from '{tmp_path}' where kind = 'b' and n = 2").fetchall()
+    assert counted == [(1,)]
+
+
+def _fails(path: object, *words: str, options: str = "") -> None:
+    with pytest.raises(ExecutionError) as caught:
+        sqlray.connect().sql(f"select * from read_csv('{path}'{options})").fetchall()
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_lines_that_do_not_agree(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n1,2\n3,4,5\n")
+    _fails(path, "record 3 has 3 values", str(path))
+
+
+def test_a_value_of_another_type_after_the_sample(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n" + "1,2\n" * 2_000_000 + "x,2\n")
+    _fails(path, "'x'", '"a"', "sample_size")
+
+
+def test_files_of_different_columns(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "2.csv").write_text("a,c\n1,2\n")
+    _fails(tmp_path / "*.csv", "other columns", "b, c")
+
+
+def test_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"a,b\n1,\xff\xfe\n")
+    _fails(path, str(path))
+
+
+def test_cut_off_archive(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b\n1,2\n" * 10_000)[:60])
+    _fails(path, str(path), "CSV")
+
+
+def test_unknown_option(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a\n1\n")
+    with pytest.raises(UnsupportedError, match="no option 'colour'"):
+        sqlray.connect().sql(f"select * from read_csv('{path}', colour = 1)")
