@@ -19,6 +19,7 @@ from planner.optimizer.prune_columns import narrow_inputs, prune_columns
 from planner.optimizer.push_filters import push_filters
 from planner.optimizer.push_limits import drop_sorts, push_limits
 from planner.optimizer.reduce_aggregates import reduce_aggregates
+from planner.optimizer.reduce_probes import reduce_probes
 from planner.optimizer.semi_joins import semi_joins
 from planner.optimizer.simplify import simplify
 from planner.optimizer.single_to_outer import single_to_outer
@@ -66,6 +67,7 @@ BATCHES = (
         (
             reduce_aggregates,  # adds semi joins, which the next rule moves to where they filter most
             reorder_joins,  # all that makes joins fewer, narrower or semi has run
+            reduce_probes,  # which side is large is known now; the order is not to count its filter twice
         ),
     ),
     Batch(

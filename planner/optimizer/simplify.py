@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 
 from planner import types
@@ -229,14 +230,14 @@ def _connective(expr: Expr) -> Expr:
         args, neutral, decisive = conjuncts(expr), True, False
     else:
         args, neutral, decisive = disjuncts(expr), False, True
-    kept: dict[Expr, None] = {}
+    kept: dict[Hashable, Expr] = {}
     for arg in args:
         if isinstance(arg, Literal) and arg.value is not None:
             if arg.value == decisive:
                 return arg
             continue
-        kept[arg] = None
-    new = tuple(kept)
+        kept.setdefault(_same_either_way(arg), arg)
+    new = tuple(kept.values())
     if isinstance(expr, Or):
         new = _equalities_to_in_list(new)
     if not new:
@@ -247,6 +248,15 @@ def _connective(expr: Expr) -> Expr:
     if len(new) == len(old) and all(a is b for a, b in zip(new, old, strict=True)):
         return expr
     return And(new) if isinstance(expr, And) else Or(new)
+
+
+def _same_either_way(arg: Expr) -> Hashable:
+    """What is the same for ``a = b`` and ``b = a``."""
+    match arg:
+        case Comparison(op, left, right) if FLIPPED[op] == op:
+            return op, frozenset((left, right))
+        case _:
+            return arg
 
 
 def _equalities_to_in_list(args: tuple[Expr, ...]) -> tuple[Expr, ...]:
