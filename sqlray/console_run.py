@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from sqlray.console_progress import ProgressBar
@@ -15,6 +17,29 @@ from sqlray.session import Session
 # A query that takes longer than this shows its progress.
 _PATIENCE = 1.0
 _POLL = 0.05
+
+# Polars, which the session has imported, hooks Ctrl-C below Python in order to stop in the middle of its
+# work; the hook calls Python as well. signal.signal() removes it, and so does a prompt, which runs asyncio.
+_get_hook = ctypes.pythonapi.PyOS_getsig
+_get_hook.restype, _get_hook.argtypes = ctypes.c_void_p, (ctypes.c_int,)
+_set_hook = ctypes.pythonapi.PyOS_setsig
+_set_hook.restype, _set_hook.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
+_POLARS_HOOK = _get_hook(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _on_interrupt(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let Ctrl-C call `handler`, besides stopping Polars."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, handler)
+    _set_hook(signal.SIGINT, _POLARS_HOOK)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        _set_hook(signal.SIGINT, _POLARS_HOOK)
 
 
 def run_cancellable(session: Session, work: Callable[[], None], *, progress: bool) -> None:
@@ -40,22 +65,19 @@ def run_cancellable(session: Session, work: Callable[[], None], *, progress: boo
             raise KeyboardInterrupt
         session.cancel()
 
-    in_main = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGINT, interrupt) if in_main else None
     bar = ProgressBar(sys.stderr) if progress else None
     session.progress = bar.update if bar is not None else None
     started = time.monotonic()
     try:
-        thread.start()
-        while thread.is_alive():
-            thread.join(_POLL)
-            if bar is not None and time.monotonic() - started > _PATIENCE:
-                bar.draw()
+        with _on_interrupt(interrupt):
+            thread.start()
+            while thread.is_alive():
+                thread.join(_POLL)
+                if bar is not None and time.monotonic() - started > _PATIENCE:
+                    bar.draw()
     finally:
         session.progress = None
         if bar is not None:
             bar.close()
-        if in_main:
-            signal.signal(signal.SIGINT, previous)
     if failures:
         raise failures[0]
