@@ -128,10 +128,11 @@ class _RangeHandler(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
-        if wanted is None:
+        path = Path(self.translate_path(self.path))
+        if wanted is None or not path.exists():
             super().do_GET()
             return
-        data = Path(self.translate_path(self.path)).read_bytes()
+        data = path.read_bytes()
         first, _, last = wanted.removeprefix("bytes=").partition("-")
         start = int(first) if first else max(len(data) - int(last), 0)
         end = min(int(last), len(data) - 1) if first and last else len(data) - 1
