@@ -175,6 +175,8 @@ def _add_interval(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Va
     local = moment.expr.dt.replace_time_zone(None) if zoned else moment.expr
     if added.is_literal and added.literal is not None:
         months, days, nanos = added.literal
+        if months and scope.device == "cpu":  # the calendar names its date dozens of times: sums that nest explode
+            local, months = local.cast(pl.Datetime("us")).dt.offset_by(f"{months}mo"), 0
         shifted = _shift(local, moment.dtype, pl.lit(months, dtype=pl.Int64) if months else None,
                          pl.lit(days * MICROS_PER_DAY + nanos // 1000, dtype=pl.Int64))  # fmt: skip
     else:

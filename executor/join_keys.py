@@ -47,10 +47,13 @@ def join_keys(
             for which one is not TRUE matches nothing, but is still there for an outer join.
     """
     scopes = context.scope(left.columns, bounds), context.scope(right.columns, bounds)
-    values = []
+    distinct: dict[tuple[Expr, Expr], bool] = {}  # Polars refuses a pair that comes twice
     for pair in pairs:
-        a, b = unify((translate(pair.left, scopes[0]), translate(pair.right, scopes[1])), scopes[0])
-        values.append((a, b, pair.null_safe))
+        distinct[pair.left, pair.right] = distinct.get((pair.left, pair.right), True) and pair.null_safe
+    values = []
+    for (mine, theirs), safe in distinct.items():
+        a, b = unify((translate(mine, scopes[0]), translate(theirs, scopes[1])), scopes[0])
+        values.append((a, b, safe))
     packed = _pack([(a, b) for a, b, safe in values]) if not any(safe for _, _, safe in values) else None
     if packed is not None:
         exprs = [packed]

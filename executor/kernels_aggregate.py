@@ -107,7 +107,7 @@ def aggregate_value(call: AggregateCall, group: Group) -> Value:
     if test is not None:
         first = values[0]
         values[0] = replace(first, expr=pl.when(test).then(first.expr), nullable=True, is_literal=False)
-    elif all(v.is_literal for v in values):
+    if not any(v.expr.meta.root_names() for v in values):
         values[0] = _per_row(values[0], group)
     return function(Argument(call, tuple(values), test, group))
 
@@ -115,7 +115,7 @@ def aggregate_value(call: AggregateCall, group: Group) -> Value:
 def _per_row(value: Value, group: Group) -> Value:
     """A constant argument once a row: Polars would take it once a group."""
     repeated = pl.repeat(value.expr, pl.len())
-    if value.literal is None:
+    if value.is_literal and value.literal is None:
         repeated = pl.repeat(None, pl.len(), dtype=polars_dtype(value.dtype))
     return replace(value, expr=repeated, is_literal=False)
 
@@ -124,7 +124,10 @@ def _count_star(call: AggregateCall, group: Group) -> Value:
     if call.filter is None:
         expr = pl.len()
     else:
-        expr = translate(call.filter, group.scope).expr.fill_null(False).cast(pl.Int64).sum()
+        passed = translate(call.filter, group.scope).expr
+        if not passed.meta.root_names():
+            passed = pl.repeat(passed, pl.len())
+        expr = passed.fill_null(False).cast(pl.Int64).sum()
     bounds = (0, group.max_rows if group.max_rows is not None else INT64_MAX)
     return Value(expr.cast(pl.Int64), types.BIGINT, bounds=bounds, nullable=False)
 
