@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
+from planner import types
 from planner.expr import Column, ColumnId, Field
 from planner.logical import JoinKind
 from planner.physical import (
@@ -35,7 +36,7 @@ MOST_KEYS = 5_000.0
 
 _MOST_BUILD_ROWS = 1e6
 _LEAST_PROBE_ROWS = 200_000.0
-_MOST_KEPT = 0.25  # share of the scan's rows that the filter may leave and still be worth a stage
+_MOST_KEPT = 0.02  # share of the scan's rows that the filter may leave and still be worth a stage
 
 # Sides whose rows without a match never reach the result, so that they may be filtered by the other side's
 # keys.
@@ -119,8 +120,8 @@ class _Finder:
         return made
 
     def pays(self, build: PhysicalPlan, rows: float, key: ColumnId, scan: ScanExec, column: Field) -> bool:
-        if self._uses[id(scan)] > 1 or scan.limit is not None:
-            return False
+        if self._uses[id(scan)] > 1 or scan.limit is not None or types.is_decimal(column.dtype):
+            return False  # (decimals are slow to look up in a set)
         probe = self.estimates.get(scan)
         if probe.rows is None or probe.rows < _LEAST_PROBE_ROWS:
             return False

@@ -12,7 +12,7 @@ keys then meet in the same domain whatever else was filtered. Where the values t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -232,14 +232,12 @@ class Estimator:
         rows = None
         if left.rows is not None and right.rows is not None:
             rows = self.join_rows(kind, left, right, keys, residual)
-        if kind in (JoinKind.INNER, JoinKind.SEMI):
+        changed: dict[ColumnId, ColumnStatistics] = {}
+        if kind in _MATCHED:
             changed = narrowed(plan.condition, both)
-        elif kind in (JoinKind.LEFT, JoinKind.SINGLE):
-            changed = {i: c for i, c in narrowed(plan.condition, both).items() if i in right.columns}
-        elif kind is JoinKind.RIGHT:
-            changed = {i: c for i, c in narrowed(plan.condition, both).items() if i in left.columns}
-        else:
-            changed = {}
+            _limit_keys(changed, keys, left, right)
+            out = _MATCHED[kind](left.columns, right.columns)
+            changed = {i: c for i, c in changed.items() if i in out}
         if kind in (JoinKind.SEMI, JoinKind.ANTI, JoinKind.MARK):
             columns = {i: _inexact(changed.get(i, c)) for i, c in left.columns.items()}
             if plan.mark is not None:
@@ -632,6 +630,38 @@ def _inexact(column: ColumnStatistics, keep_unique: bool = True) -> ColumnStatis
     if not column.exact and (keep_unique or not column.unique):
         return column
     return replace(column, exact=False, unique=column.unique and keep_unique)
+
+
+_MATCHED: dict[JoinKind, Callable[[Columns, Columns], Columns]] = {
+    JoinKind.INNER: lambda left, right: {**left, **right},
+    JoinKind.SEMI: lambda left, right: left,
+    JoinKind.LEFT: lambda left, right: right,
+    JoinKind.SINGLE: lambda left, right: right,
+    JoinKind.RIGHT: lambda left, right: left,
+}
+"""Which columns of a join's output hold values of matching rows only (beside NULLs): what its condition
+says holds.
+"""
+
+
+def _limit_keys(
+    changed: dict[ColumnId, ColumnStatistics],
+    keys: Sequence[tuple[Expr, Expr]],
+    left: Statistics,
+    right: Statistics,
+) -> None:
+    """Join keys have no more distinct values than either side has left of them."""
+    for a, b in keys:
+        sides = [(e, s) for e, s in ((a, left), (b, right)) if isinstance(e, Column)]
+        most = [s.rows for _, s in sides if s.rows is not None]
+        for expr, side in sides:
+            ndv = side.columns.get(expr.id, UNKNOWN).ndv
+            if ndv is not None and side.rows is not None:
+                most.append(distinct_after(ndv, side.rows))
+        for expr, side in sides:
+            known = changed.get(expr.id) or side.columns.get(expr.id, UNKNOWN)
+            if most and known.ndv is not None and known.ndv > min(most):
+                changed[expr.id] = replace(known, ndv=max(min(most), 1.0))
 
 
 def _plain(expressions: Iterable[Expr]) -> list[ColumnId]:
