@@ -66,7 +66,7 @@ def _substring(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value
 
 def _replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     text, what, by = args
-    if what.is_literal and what.literal == "":
+    if what.is_literal and what.literal == "" and by.is_literal and by.literal is not None:
         return Value(text.expr, dtype)
     if what.is_literal and what.literal is not None and by.is_literal and by.literal is not None:
         return Value(text.expr.str.replace_all(what.literal, by.literal, literal=True), dtype)

@@ -191,8 +191,8 @@ def _cast(source: Interval | None, before: pa.DataType, after: pa.DataType) -> I
     if types.is_integer(after):
         if not types.is_integer(before):
             low, high = (
-                int(low.to_integral_value("ROUND_FLOOR")),
-                int(high.to_integral_value("ROUND_CEILING")),
+                int(Decimal(low).to_integral_value("ROUND_FLOOR")),
+                int(Decimal(high).to_integral_value("ROUND_CEILING")),
             )
         return _clip((low, high), limits)
     low, high = Decimal(low), Decimal(high)

@@ -152,15 +152,16 @@ def contains(value: Any, values: list[Any]) -> bool | None:
 
 
 def arithmetic(op: str, a: Any, b: Any, dtype: pa.DataType) -> Any:
-    """``a op b`` in ``dtype``; division by zero is NULL.
+    """``a op b`` in ``dtype``.
 
     Raises:
-        NotConstant: the result does not fit ``dtype``, or floats could round it in more than one way.
+        NotConstant: the result does not fit ``dtype``, floats could round it in more than one way, or it divides
+            by zero (an error or NULL, as the session has it).
     """
     if a is None or b is None:
         return None
     if op in ("/", "//", "%") and b == 0:
-        return None
+        raise NotConstant
     if types.is_integer(dtype):
         return _integer_arithmetic(op, a, b, dtype)
     if types.is_decimal(dtype):

@@ -165,7 +165,8 @@ class Arithmetic(Expr):
 
     Integers and floats: both operands have the result's type. ``/`` is DOUBLE division; ``//`` truncates toward zero.
     Decimals: operands keep their own types (an integer operand is already cast to DECIMAL(p,0)), the result is exact
-    at ``dtype``'s scale. Division or modulo by zero gives NULL; an overflow raises. Dates and intervals use Call.
+    at ``dtype``'s scale. ``//`` and ``%`` by zero raise or give NULL, as the session has it; an overflow raises.
+    Dates and intervals use Call.
     """
 
     op: str
