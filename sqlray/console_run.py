@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from planner.errors import CancelledError
 from sqlray.console_progress import ProgressBar
 from sqlray.session import Session
 
@@ -79,5 +80,10 @@ def run_cancellable(session: Session, work: Callable[[], None], *, progress: boo
         session.progress = None
         if bar is not None:
             bar.close()
-    if failures:
-        raise failures[0]
+    match failures:
+        case []:
+            return
+        case [KeyboardInterrupt()]:  # Polars saw Ctrl-C before `interrupt` was called
+            raise CancelledError("the query was cancelled")
+        case [error, *_]:
+            raise error
