@@ -15,10 +15,8 @@ from executor.metrics import ProgressListener, QueryMetrics
 from planner.logical import LogicalPlan
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.driver import optimize
-from planner.physical import PhysicalPlan
 from planner.physical import pretty as physical_text
-from planner.physical_planner import PhysicalContext, plan_physical
-from planner.stages import StageGraph, cut
+from planner.physical_planner import PhysicalContext, PhysicalQuery, plan_query
 from planner.statistics import Estimator
 from sqlray.options import Options
 
@@ -29,8 +27,7 @@ class PlannedQuery:
 
     bound: LogicalPlan
     optimized: LogicalPlan
-    physical: PhysicalPlan
-    graph: StageGraph
+    physical: PhysicalQuery
     names: tuple[str, ...]
     options: Options
     estimator: Estimator = field(repr=False)
@@ -38,14 +35,14 @@ class PlannedQuery:
     @property
     def schema(self) -> pa.Schema:
         """The result's columns under the names that their user gave them."""
-        fields = zip(self.names, self.graph.result.plan.schema, strict=True)
+        fields = zip(self.names, self.physical.graph.result.plan.schema, strict=True)
         return pa.schema([pa.field(name, f.dtype, f.nullable) for name, f in fields])
 
     def execution(
         self, cancellation: Cancellation | None = None, listener: ProgressListener | None = None
     ) -> Execution:
         return Execution(
-            self.graph,
+            self.physical.graph,
             self.options.memory_limit,
             self.options.temp_directory,
             cancellation or Cancellation(),
@@ -55,7 +52,7 @@ class PlannedQuery:
         )
 
     def explain(self, analyze: bool) -> str:
-        return physical_text(self.physical)
+        return physical_text(self.physical.plan)
 
     def batches(self, execution: Execution) -> Iterator[pa.RecordBatch]:
         """The rows of an execution as record batches of ``schema``."""
@@ -73,7 +70,10 @@ def plan(bound: LogicalPlan, names: tuple[str, ...], options: Options) -> Planne
     estimator = Estimator()
     optimized = optimize(bound, OptimizerContext(estimator, frozenset(options.disabled_rules)))
     context = PhysicalContext(
-        estimator, memory_limit=options.memory_limit, broadcast_limit=options.broadcast_limit
+        estimator,
+        partitions=options.partitions,
+        staged=options.staged,
+        memory_limit=options.memory_limit,
+        broadcast_limit=options.broadcast_limit,
     )
-    physical = plan_physical(optimized, context)
-    return PlannedQuery(bound, optimized, physical, cut(physical), names, options, estimator)
+    return PlannedQuery(bound, optimized, plan_query(optimized, context), names, options, estimator)
