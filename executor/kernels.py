@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 import polars as pl
+from polars.exceptions import PanicException
 
 from executor.arrow_output import to_arrow
 from executor.checks import execution_error
@@ -44,6 +46,8 @@ from planner.physical import (
 
 __all__ = ["KernelOptions", "collect", "compile_fragment", "optimizations", "stream", "to_arrow"]
 
+T = TypeVar("T")
+
 
 def compile_fragment(
     plan: PhysicalPlan, inputs: Mapping[int, pl.LazyFrame] | None = None, options: KernelOptions | None = None
@@ -76,13 +80,10 @@ def collect(lazy: pl.LazyFrame, options: KernelOptions | None = None) -> pl.Data
         ExecutionError: it failed.
     """
     options = options or KernelOptions()
-    try:
-        if options.device == "gpu":
-            engine = pl.GPUEngine(executor="in-memory", raise_on_fail=True)
-            return lazy.collect(engine=engine, optimizations=optimizations())
-        return lazy.collect(engine="streaming", optimizations=optimizations())
-    except Exception as error:
-        raise execution_error(error) from error
+    if options.device == "gpu":
+        engine = pl.GPUEngine(executor="in-memory", raise_on_fail=True)
+        return _run(lambda flags: lazy.collect(engine=engine, optimizations=flags))
+    return _run(lambda flags: lazy.collect(engine="streaming", optimizations=flags))
 
 
 def stream(
@@ -97,16 +98,31 @@ def stream(
     if options.device == "gpu":
         take(collect(lazy, options))
         return
-    # Unlike collect_batches, sink_batches runs in this thread and stops at SIGINT in the middle of an operator.
-    try:
-        lazy.sink_batches(
+    # Unlike collect_batches, sink_batches runs in this thread and stops at SIGINT inside an operator.
+    _run(
+        lambda flags: lazy.sink_batches(
             take,
             engine="streaming",
             maintain_order=True,
             chunk_size=options.batch_rows,
-            optimizations=optimizations(),
+            optimizations=flags,
         )
-    except Exception as error:
+    )
+
+
+def _run(work: Callable[[pl.QueryOptFlags], T]) -> T:
+    """``work`` with Polars' optimizations, its errors as ours."""
+    flags = optimizations()
+    try:
+        try:
+            return work(flags)
+        except PanicException as panic:
+            # Before anything runs, the pushdown of predicates gives up on some cross joins inside of joins.
+            if "JoinType::Cross" not in str(panic):
+                raise
+            flags.predicate_pushdown = False
+            return work(flags)
+    except (Exception, PanicException) as error:
         raise execution_error(error) from error
 
 
