@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 from planner.catalog import Split
 from planner.dynamic_filters import DynamicFilter
 from planner.errors import PlanError
+from planner.estimates import Estimates
 from planner.expr import Field
 from planner.physical import (
     Arbitrary,
@@ -131,9 +132,14 @@ def shares(splits: Sequence[Split], tasks: int) -> tuple[tuple[Split, ...], ...]
     return tuple(map(tuple, out))
 
 
-def cut(plan: PhysicalPlan, filters: Sequence[DynamicFilter] = ()) -> StageGraph:
-    """Cut a plan (with its exchanges) into stages; ``filters`` name nodes of ``plan``."""
-    cutter = _Cutter()
+def cut(
+    plan: PhysicalPlan, filters: Sequence[DynamicFilter] = (), estimates: Estimates | None = None
+) -> StageGraph:
+    """Cut a plan (with its exchanges) into stages; ``filters`` name nodes of ``plan``.
+
+    The stages' nodes take over what ``estimates`` knows of the plan's.
+    """
+    cutter = _Cutter(estimates or Estimates())
     root, inputs, tasks = cutter.fragment(plan)
     cutter.add(root, None, tasks, inputs, "result")
     targets = {id(n): s.id for s in cutter.stages for n in walk(s.plan) if isinstance(n, ScanExec)}
@@ -148,8 +154,9 @@ def cut(plan: PhysicalPlan, filters: Sequence[DynamicFilter] = ()) -> StageGraph
 class _Cutter:
     """Builds stages bottom-up; a shared exchange or materialization is one stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, estimates: Estimates) -> None:
         self.stages: list[Stage] = []
+        self._estimates = estimates
         self._done: dict[int, tuple[PhysicalPlan, int]] = {}
 
     def add(
@@ -180,7 +187,7 @@ class _Cutter:
                     hit = replace_children(node, (visit(node.left), right))
                 else:
                     hit = replace_children(node, [visit(c) for c in node.children()])
-                memo[id(node)] = hit
+                memo[id(node)] = self._estimates.inherit(hit, node)
             return hit
 
         root = visit(plan)
