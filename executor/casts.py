@@ -252,9 +252,7 @@ def _to_other(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.
             raise _unsupported(source, dtype)
 
 
-def _mapped(
-    function: Callable[[Any], Any], expr: pl.Expr, dtype: pl.DataType, scope: Scope
-) -> pl.Expr:
+def _mapped(function: Callable[[Any], Any], expr: pl.Expr, dtype: pl.DataType, scope: Scope) -> pl.Expr:
     """Python over each value that is not NULL."""
     if scope.device == "gpu":
         raise NotOnDevice("a cast that runs in Python")
@@ -270,7 +268,8 @@ def _to_bytes(text: str) -> bytes:
     """ASCII as it is, any other byte written \\xAB."""
     if not text.isascii():
         raise ExecutionError(
-            f"could not convert string '{text}' to BLOB", hint="write bytes as \\xAB, or use encode(…) for UTF-8"
+            f"could not convert string '{text}' to BLOB",
+            hint="write bytes as \\xAB, or use encode(…) for UTF-8",
         )
     return re.sub(rb"\\x([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), text.encode())
 
@@ -316,9 +315,9 @@ def _to_date(source: pa.DataType, expr: pl.Expr, safe: bool, scope: Scope) -> pl
     if source == types.VARCHAR:
         stripped = expr.str.strip_chars()
         iso = stripped.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
-        plain = pl.when(stripped.str.contains(r"^\d{1,4}-\d{1,2}-\d{1,2}([ T].*)?$")).then(
-            pl.coalesce(iso, stripped.str.extract(_DATE, 0).str.to_date("%Y-%m-%d", strict=False))
-        )
+        plain = pl.when(
+            stripped.str.contains(r"^\d{1,4}-\d{1,2}-\d{1,2}([ T]([01]?\d|2[0-3]):[0-5]?\d(:.*)?)?$")
+        ).then(pl.coalesce(iso, stripped.str.extract(_DATE, 0).str.to_date("%Y-%m-%d", strict=False)))
         slashes = stripped.str.extract(r"^(\d{1,4}/\d{1,2}/\d{1,2})$", 1).str.to_date(
             "%Y/%m/%d", strict=False
         )

@@ -18,7 +18,7 @@ from executor.calendar import (
     timestamp,
 )
 from executor.checks import Failure, checked
-from executor.date_parts import date_difference, date_part, date_truncate, toward_zero, whole_parts
+from executor.date_parts import date_difference, date_part, date_truncate, whole_parts
 from executor.function_forms import Function, by_row, plain
 from executor.intervals import interval, parts
 from executor.value import NotOnDevice, Scope, Value, literal_expr
@@ -43,7 +43,8 @@ def _epoch_ms(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     value = args[0]
     if types.is_integer(value.dtype):
         return Value((value.expr * 1000).cast(pl.Datetime("us")), dtype)
-    return Value(toward_zero(value.expr.cast(pl.Int64), 1000), dtype)
+    # Rounded to the nearest, as DuckDB has it.
+    return Value((value.expr.cast(pl.Int64) + 500) // 1000, dtype)
 
 
 def _constant(value: Value, name: str) -> str:
@@ -175,7 +176,9 @@ def _add_interval(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Va
     local = moment.expr.dt.replace_time_zone(None) if zoned else moment.expr
     if added.is_literal and added.literal is not None:
         months, days, nanos = added.literal
-        if months and scope.device == "cpu":  # the calendar names its date dozens of times: sums that nest explode
+        if (
+            months and scope.device == "cpu"
+        ):  # the calendar names its date dozens of times: sums that nest explode
             local, months = local.cast(pl.Datetime("us")).dt.offset_by(f"{months}mo"), 0
         shifted = _shift(local, moment.dtype, pl.lit(months, dtype=pl.Int64) if months else None,
                          pl.lit(days * MICROS_PER_DAY + nanos // 1000, dtype=pl.Int64))  # fmt: skip

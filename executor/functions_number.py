@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -200,11 +201,36 @@ def _double(function: Callable[[pl.Expr], pl.Expr]) -> Function:
     return compute
 
 
+def _logarithm(function: Callable[[Any], Any]) -> Callable[[pl.Expr], pl.Expr]:
+    """A logarithm exact for powers of its base: Polars divides two others, and log10(1000) is below 3."""
+
+    def run(series: pl.Series) -> pl.Series:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = pl.Series(series.name, function(series.to_numpy()), dtype=pl.Float64)
+        return values.set(series.is_null(), None) if series.has_nulls() else values
+
+    return lambda x: x.map_batches(run, return_dtype=pl.Float64(), is_elementwise=True)
+
+
+_LOG10, _LOG2 = _logarithm(np.log10), _logarithm(np.log2)
+
+
+def _logarithm_function(function: Callable[[pl.Expr], pl.Expr]) -> Function:
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        if scope.device == "gpu":
+            raise NotOnDevice("logarithms to base 2 and 10 round differently there")
+        return Value(function(to_float(args[0], types.DOUBLE, scope)), dtype, nullable=args[0].nullable)
+
+    return compute
+
+
 def _log(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    numbers = [to_float(a, types.DOUBLE, scope) for a in args]
-    if len(numbers) == 1:
-        return Value(numbers[0].log10(), dtype)
-    return Value(numbers[1].log10() / numbers[0].log10(), dtype)
+    if len(args) == 1:
+        return _logarithm_function(_LOG10)(args, dtype, scope)
+    if scope.device == "gpu":
+        raise NotOnDevice("logarithms to base 10 round differently there")
+    base, number = (_LOG10(to_float(a, types.DOUBLE, scope)) for a in args)
+    return Value(number / base, dtype)
 
 
 def _even(x: pl.Expr) -> pl.Expr:
@@ -258,8 +284,8 @@ NUMBERS: dict[str, Function] = {
     "cbrt": _double(lambda x: x.cbrt()),
     "exp": _double(lambda x: x.exp()),
     "ln": _double(lambda x: x.log()),
-    "log10": _double(lambda x: x.log10()),
-    "log2": _double(lambda x: x.log(2.0)),
+    "log10": _logarithm_function(_LOG10),
+    "log2": _logarithm_function(_LOG2),
     "log": _log,
     "pow": plain(lambda x, y: x.cast(pl.Float64).pow(y.cast(pl.Float64))),
     "greatest": _extreme(True),
