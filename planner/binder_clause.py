@@ -16,11 +16,11 @@ from typing import Literal as OneOf
 
 from sqlglot import exp
 
-from planner import binder_subquery, coercion, evaluate
+from planner import coercion, evaluate
 from planner.binder_aggregates import bind_aggregate_call
 from planner.binder_expressions import bind_condition, bind_expression, located
 from planner.binder_scope import Environment, FromScope, OuterScope, find_in, unknown_column
-from planner.binder_subquery import Attachment
+from planner.binder_subquery import Attachment, bind_exists, bind_quantified, bind_scalar
 from planner.errors import SqlrayError
 from planner.expr import AggregateCall, ColumnId, Expr, Literal, column, columns_of, new_field
 from planner.functions_aggregate import value_of_no_rows
@@ -46,6 +46,16 @@ class Aggregates:
         return column(item.field)
 
 
+@dataclass(frozen=True, slots=True)
+class BoundSubquery:
+    """A subquery as it was written, and the column that it has become."""
+
+    form: str
+    left: tuple[Expr, ...]
+    query: exp.Expression
+    value: Expr
+
+
 @dataclass(slots=True)
 class ClauseScope:
     """Where an expression stands.
@@ -57,6 +67,7 @@ class ClauseScope:
         outer: the scope around the query, if it is a subquery.
         find_alias: SELECT aliases, which a name means where FROM has no such column.
         aggregates: where aggregates go; None where they are not allowed.
+        known: the subqueries of GROUP BY, which mean the same where they stand again.
         prefers_alias: whether an alias goes before a column of its name (HAVING: before one that is no key).
     """
 
@@ -67,7 +78,9 @@ class ClauseScope:
     find_alias: FindAlias | None = None
     aggregates: Aggregates | None = None
     prefers_alias: Callable[[ColumnId], bool] | None = None
+    known: list[BoundSubquery] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
+    bound: list[BoundSubquery] = field(default_factory=list)
     places: dict[ColumnId, exp.Expression] = field(default_factory=dict)  # where a column was read first
 
     # -- binding, for the owner of the clause
@@ -101,18 +114,23 @@ class ClauseScope:
         return found
 
     def bind_scalar_subquery(self, query: exp.Expression) -> Expr:
-        return self._attached(binder_subquery.bind_scalar(query, self, self.env))
+        return self._subquery("scalar", (), query, lambda: bind_scalar(query, self, self.env))
 
     def bind_exists(self, query: exp.Expression) -> Expr:
-        return self._attached(binder_subquery.bind_exists(query, self, self.env))
+        return self._subquery("exists", (), query, lambda: bind_exists(query, self, self.env))
 
     def bind_in(self, left: tuple[Expr, ...], query: exp.Expression) -> Expr:
-        return self._attached(binder_subquery.bind_quantified("=", "any", left, query, self, self.env))
+        return self.bind_quantified("=", "any", left, query)
 
     def bind_quantified(
         self, op: str, quantifier: OneOf["any", "all"], left: tuple[Expr, ...], query: exp.Expression
     ) -> Expr:
-        return self._attached(binder_subquery.bind_quantified(op, quantifier, left, query, self, self.env))
+        return self._subquery(
+            f"{op} {quantifier}",
+            left,
+            query,
+            lambda: bind_quantified(op, quantifier, left, query, self, self.env),
+        )
 
     def bind_aggregate(self, node: exp.Expression) -> Expr:
         """The column of an aggregate.
@@ -165,9 +183,21 @@ class ClauseScope:
         around = self.outer.tables() if self.outer is not None else []
         return [r.name for r in self.source.relations if r.name] + around
 
-    def _attached(self, bound: tuple[Expr, Attachment]) -> Expr:
-        self.attachments.append(bound[1])
-        return bound[0]
+    def _subquery(
+        self,
+        form: str,
+        left: tuple[Expr, ...],
+        query: exp.Expression,
+        bind: Callable[[], tuple[Expr, Attachment]],
+    ) -> Expr:
+        """The column of a subquery: of one that GROUP BY has bound already, or of a new one."""
+        for known in self.known:
+            if known.form == form and known.left == left and known.query == query:
+                return known.value
+        value, attachment = bind()
+        self.attachments.append(attachment)
+        self.bound.append(BoundSubquery(form, left, query, value))
+        return value
 
 
 _AGGREGATE_HINTS = {

@@ -215,7 +215,7 @@ def _quantified(op: str, left: exp.Expression, right: exp.Expression, scope: Exp
     quantifier: OneOf["any", "all"] = "any" if isinstance(right, exp.Any) else "all"
     query = right.this
     inner = query.unnest() if isinstance(query, exp.Paren) else query
-    if isinstance(inner, exp.Subquery | exp.Select | exp.SetOperation):
+    if isinstance(inner, exp.Subquery | exp.Select | exp.SetOperation | exp.Values):
         return scope.bind_quantified(op, quantifier, _row(left, scope), inner)
     if isinstance(inner, exp.Tuple | exp.Array):
         value = bind_expression(left, scope)

@@ -18,7 +18,7 @@ from planner.binder_scope import (
     scope_of,
 )
 from planner.binder_subquery import Attachment, attach_all, query_of
-from planner.expr import Call, ColumnId, Expr, Field, column, columns_of, conjunction, conjuncts, new_field
+from planner.expr import TRUE, Call, ColumnId, Expr, Field, column, conjuncts, new_field
 from planner.logical import (
     DependentJoin,
     Filter,
@@ -29,6 +29,7 @@ from planner.logical import (
     Project,
     Values,
     passthrough,
+    project_to,
 )
 
 _SIDES = {"LEFT": JoinKind.LEFT, "RIGHT": JoinKind.RIGHT, "FULL": JoinKind.FULL}
@@ -191,26 +192,21 @@ def _bind_join(
     if names:
         return _join_using(kind, left, scope, right, right_scope, names, node, env, dependent)
     both = beside(scope, right_scope)
-    condition: list[Expr] = []
-    above: list[Expr] = []
-    attachments: list[Attachment] = []
+    clause = ClauseScope(env, "JOIN condition", both, outer)
     on = node.args.get("on")
-    if on is not None:
-        clause = ClauseScope(env, "JOIN condition", both, outer)
-        predicate = clause.predicate(on)
-        attachments = clause.attachments
-        if attachments and (kind != JoinKind.INNER or dependent):
-            left, right = _attach_to_sides(left, right, attachments, on, env)
-            attachments = []
-        late = frozenset().union(*(a.produced for a in attachments))
-        for part in conjuncts(predicate):
-            (condition if late.isdisjoint(columns_of(part)) else above).append(part)
+    predicate = clause.predicate(on) if on is not None else TRUE
     build = DependentJoin if dependent else Join
-    plan: LogicalPlan = build(kind, left, right, tuple(condition))
-    if attachments:
-        plan = attach_all(plan, attachments)
-        if above:
-            plan = Filter(plan, conjunction(above))
+    if not clause.attachments:
+        plan: LogicalPlan = build(kind, left, right, conjuncts(predicate))
+    elif kind == JoinKind.INNER:
+        plan = Filter(attach_all(build(kind, left, right), clause.attachments), predicate)
+    else:
+        joined = _join_on_subqueries(kind, left, right, predicate, clause.attachments, dependent)
+        if joined is None:
+            raise env.unsupported(
+                "a subquery in the condition of a FULL JOIN reads both sides of the join", on
+            )
+        plan = joined
     return plan, scope if kind in (JoinKind.SEMI, JoinKind.ANTI) else both
 
 
@@ -229,22 +225,43 @@ def _join_kind(node: exp.Join, env: Environment) -> JoinKind:
             raise env.unsupported(f"{kind} JOIN is not supported", node.this)
 
 
-def _attach_to_sides(
+def _join_on_subqueries(
+    kind: JoinKind,
     left: LogicalPlan,
     right: LogicalPlan,
+    predicate: Expr,
     attachments: list[Attachment],
-    on: exp.Expression,
-    env: Environment,
-) -> tuple[LogicalPlan, LogicalPlan]:
-    """Subqueries of an outer join's condition, each joined to the side whose columns it reads.
+    dependent: bool,
+) -> LogicalPlan | None:
+    """A join whose condition has subqueries, which cannot be tested above it; None if there is no way.
 
-    That leaves the rows of the side as they are and adds a column; the condition reads it there.
+    A subquery that reads one side is joined to that side: its rows stay as they are and get a column,
+    which the condition reads there. Where one reads both, the inner side becomes a query that reads the
+    preserved side: the rows for which the condition holds.
     """
+    sides = _attach_to_sides(left, right, attachments)
+    if sides is not None:
+        build = DependentJoin if dependent else Join
+        return build(kind, *sides, conjuncts(predicate))
+    match kind:
+        case JoinKind.LEFT | JoinKind.SEMI | JoinKind.ANTI:
+            return DependentJoin(kind, left, Filter(attach_all(right, attachments), predicate))
+        case JoinKind.RIGHT:
+            turned = DependentJoin(JoinKind.LEFT, right, Filter(attach_all(left, attachments), predicate))
+            return project_to(turned, [f.id for f in (*left.schema, *right.schema)])
+        case _:
+            return None
+
+
+def _attach_to_sides(
+    left: LogicalPlan, right: LogicalPlan, attachments: list[Attachment]
+) -> tuple[LogicalPlan, LogicalPlan] | None:
+    """Both sides with the subqueries that read them; None if one reads both."""
     for attachment in attachments:
         needs_left = not left.schema.ids.isdisjoint(attachment.needed)
         needs_right = not right.schema.ids.isdisjoint(attachment.needed)
         if needs_left and needs_right:
-            raise env.unsupported("a subquery in this join's condition reads both sides of the join", on)
+            return None
         if needs_left:
             left = attachment.attach(left)
         else:

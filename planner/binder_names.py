@@ -63,7 +63,7 @@ def _text(node: exp.Expression, sql: str) -> str:
         case exp.In() if node.args.get("query") is not None:
             return f"({_text(node.this, sql)} = ANY{_text(node.args['query'], sql)})"
         case exp.Any():
-            return f"ANY{_text(node.this, sql)}"
+            return f"ANY({_query(node.this, sql)})"
         case exp.Exists():
             return f"EXISTS({_query(node.this, sql)})"
         case exp.Subquery() | exp.Select():

@@ -24,6 +24,7 @@ class Grouping:
         keys: each key's column, by the expression that the query wrote for it.
         computed: the keys that are no columns of FROM, projected beneath the Aggregate.
         visible: the Aggregate's columns, once it is built.
+        subqueries: the columns of subqueries in the keys, beneath the Aggregate.
     """
 
     env: Environment
@@ -32,6 +33,7 @@ class Grouping:
     keys: dict[Expr, Column] = field(default_factory=dict)
     computed: list[Item] = field(default_factory=list)
     visible: frozenset[ColumnId] | None = None
+    subqueries: frozenset[ColumnId] = frozenset()
     _source_ids: frozenset[ColumnId] | None = None
 
     @property
@@ -124,9 +126,14 @@ class Grouping:
     def _hidden(self, ids: frozenset[ColumnId]) -> frozenset[ColumnId]:
         """Those of ``ids`` that are FROM's and do not come out of the Aggregate."""
         assert self.visible is not None
-        return (ids & self.source_ids) - self.visible
+        return (ids & (self.source_ids | self.subqueries)) - self.visible
 
     def _refuse(self, id: ColumnId, expr: Expr | None, places: Mapping[ColumnId, exp.Expression]) -> None:
+        if id in self.subqueries:
+            raise self.env.unsupported(
+                "a subquery of GROUP BY is used outside of its key",
+                hint="give the subquery an alias in a derived table, and group by that",
+            )
         place = places.get(id)
         names = [c.name for c in self.source.visible if c.field.id == id]
         names += [c.name for r in self.source.relations for c in r.columns if c.field.id == id]

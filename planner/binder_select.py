@@ -150,6 +150,8 @@ class _Select:
         for key in node.expressions:
             self._group_key(key, scope)
         self.plan = self.grouping.project(attach_all(self.plan, scope.attachments))
+        self.grouping.subqueries = frozenset().union(*(a.produced for a in scope.attachments))
+        self.scope.known = scope.bound
 
     def _group_by_all(self, scope: ClauseScope) -> None:
         """GROUP BY ALL: every item without an aggregate."""
@@ -216,7 +218,7 @@ class _Select:
         self.grouping.active = True
         scope = ClauseScope(
             self.env, "HAVING", self.source, self.outer, self._earlier_alias, self.aggregates,
-            prefers_alias=lambda id: not self.grouping.has_column(id),
+            prefers_alias=lambda id: not self.grouping.has_column(id), known=self.scope.known,
         )  # fmt: skip
         return scope.predicate(node.this), scope
 

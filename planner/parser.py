@@ -101,6 +101,17 @@ def _dialect(name: str) -> Dialect:
         raise BindError(f'there is no SQL dialect "{name}"', hint=hint) from None
 
 
+def _on_query(name: str, kind: type[exp.Expression]) -> Callable[[list[exp.Expression]], exp.Expression]:
+    """EXISTS and SOME of a query that does not begin with SELECT, which sqlglot takes for calls."""
+
+    def build(args: list[exp.Expression]) -> exp.Expression:
+        if len(args) == 1 and isinstance(args[0], exp.Query | exp.Values):
+            return kind(this=args[0])
+        return exp.Anonymous(this=name, expressions=args)
+
+    return build
+
+
 class _NamedCalls:
     """Leaves function calls as they are written: ``exp.Anonymous``, a name and its arguments.
 
@@ -110,6 +121,9 @@ class _NamedCalls:
     """
 
     FUNCTIONS: ClassVar[dict[str, Callable[..., exp.Expression]]] = {
+        "EXISTS": _on_query("exists", exp.Exists),
+        "SOME": _on_query("some", exp.Any),
+    } | {
         name: build
         for name, build in DuckDB.Parser.FUNCTIONS.items()
         if name in ("GENERATE_SERIES", "RANGE", "READ_CSV", "READ_PARQUET", "UNNEST", "EXPLODE", "COLUMNS")
