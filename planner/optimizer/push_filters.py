@@ -150,8 +150,9 @@ def is_fallible(predicate: Expr) -> bool:
 
 
 def _through_project(node: Project, pending: tuple[Expr, ...], memo: Memo) -> LogicalPlan:
-    if not pending:
-        return _over(node, [_push(node.input, (), memo)])
+    if not pending or isinstance(node.input, CommonSubplan):
+        # A common subplan is always read through a Project, which gives its columns ids of their own.
+        return above(_over(node, [_push(node.input, (), memo)]), pending)
     computed = item_expressions(node.items)
     volatile = {id for id, e in computed.items() if not isinstance(e, Column) and is_volatile(e)}
     moved: list[Expr] = []

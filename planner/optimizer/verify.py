@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from planner.expr import Column, ColumnId, Expr, Schema
-from planner.logical import DependentJoin, LogicalPlan, Scan, Union, describe
+from planner.logical import DependentJoin, Join, LogicalPlan, Scan, Union, describe
 
 Reads = dict[ColumnId, pa.DataType]
 
@@ -58,8 +58,14 @@ class Verifier:
         outer.update(reads)
         if len(node.schema.ids) != len(node.schema.fields):
             raise Malformed(f"a column id occurs twice in the output of: {describe(node)}")
-        if isinstance(node, Union):
-            _check_union(node)
+        match node:
+            case Union():
+                _check_union(node)
+            case Join(_, left, right) | DependentJoin(_, left, right):
+                if not left.schema.ids.isdisjoint(right.schema.ids):
+                    raise Malformed(f"both inputs have a column of one id: {describe(node)}")
+            case _:
+                pass
         self._nodes[id(node)] = (node, outer)
         return outer
 

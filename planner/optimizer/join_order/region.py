@@ -60,11 +60,9 @@ class Region:
 
     def has_own_columns(self) -> bool:
         """Whether no column comes from two relations (a subplan that is read twice without new ids)."""
-        inputs = [*self.relations, *(o.right for o in self.operators if o.join.kind not in _DROPS_RIGHT)]
+        inputs = [*self.relations, *(o.right for o in self.operators)]
         return sum(len(p.schema) for p in inputs) == len(frozenset().union(*(p.schema.ids for p in inputs)))
 
-
-_DROPS_RIGHT = (JoinKind.SEMI, JoinKind.ANTI, JoinKind.MARK)
 
 
 def is_region(plan: LogicalPlan) -> bool:
