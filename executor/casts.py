@@ -138,12 +138,7 @@ def _to_decimal(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> V
         ):
             grown = rescale(value, dtype.scale, scope)
             return replace(grown, dtype=dtype, expr=literal_expr(value.literal, dtype))
-        if (
-            scope.native_decimals
-            and value.store is Store.NATIVE
-            and scale == dtype.scale
-            and types.is_decimal(source)
-        ):
+        if types.is_decimal(source) and scale == dtype.scale:
             moved = value
         elif scale <= dtype.scale:
             moved = rescale(value, dtype.scale, scope)

@@ -125,11 +125,11 @@ def literal(value: Any, dtype: pa.DataType) -> Value:
 
 
 def unify(values: Sequence[Value], scope: Scope) -> list[Value]:
-    """Values of one type, all held in one store: the narrowest that every one fits."""
+    """Values of one type, all held in one store: their own if they share it, else one that every one fits."""
     if not types.is_decimal(values[0].dtype):
         return list(values)
     held = [v for v in values if not v.is_literal]
-    if all(v.store is Store.NATIVE for v in held) and (scope.native_decimals or scope.device == "gpu"):
+    if held and all(v.store is Store.NATIVE for v in held):  # as scans can hold them against statistics
         return [with_store(v, Store.NATIVE, scope.device) for v in values]
     low, high = (
         f(b) for f, b in zip((min, max), zip(*(bounds_of(v) for v in values), strict=True), strict=True)
@@ -143,7 +143,7 @@ def _boolean(expr: pl.Expr, nullable: bool = True) -> Value:
 
 
 def may_raise(expr: Expr) -> bool:
-    """Whether evaluating the expression for a row can raise: a guess on the safe side, from its form alone."""
+    """Whether evaluating the expression for a row can raise: a guess on the safe side, by its form."""
     return any(isinstance(n, (Arithmetic, Cast, Call)) for n in walk(expr))
 
 

@@ -22,7 +22,7 @@ from executor.kernels_aggregate import aggregate
 from executor.kernels_join import hash_join, nested_loop_join
 from executor.kernels_sort import limit, row_number, sort
 from executor.sources.base import Source
-from executor.value import Store, Value, bounds_of, native, scaled_store, with_store
+from executor.value import Value, native
 from planner import types
 from planner.errors import PlanError
 from planner.expr import ColumnId, Literal, column_name
@@ -147,7 +147,7 @@ def _operator(plan: PhysicalPlan, children: list[Frame], context: Context) -> Fr
             return _values(plan, context)
         case InputExec():
             lazy = context.inputs[plan.stage]
-            return _narrow_decimals(Frame(lazy, {f.id: column_value(f) for f in plan.schema}), context)
+            return Frame(lazy, {f.id: column_value(f) for f in plan.schema})
         case FilterExec():
             scope = context.scope(children[0].columns, plan.bounds)
             test = conjunction((plan.predicate,), scope)
@@ -182,15 +182,14 @@ def _scan(plan: ScanExec, context: Context) -> Frame:
     names = list(dict.fromkeys(f.name for f in plan.fields)) or [_narrowest(table)]
     lazy = table.scan(names, plan.splits)
     read = {f.id: Value(pl.col(f.name), f.dtype, nullable=f.nullable) for f in plan.fields}
-    scope = replace(context.scope(read, plan.bounds), native_decimals=True)
+    scope = context.scope(read, plan.bounds)
     test = conjunction(plan.predicates, scope)
     if test is not None:
         lazy = lazy.filter(test)
     if plan.limit is not None:
         lazy = lazy.head(plan.limit)
-    held = {f.id: _narrow_decimal(scope.columns[f.id], context) for f in plan.fields}
-    named = [held[f.id].expr.alias(column_name(f)) for f in plan.fields]
-    columns = {f.id: stored(held[f.id], column_name(f)) for f in plan.fields}
+    named = [pl.col(f.name).alias(column_name(f)) for f in plan.fields]
+    columns = {f.id: stored(scope.columns[f.id], column_name(f)) for f in plan.fields}
     statistics = table.statistics(())
     rows = int(statistics.rows) if statistics.exact and statistics.rows is not None else None
     return Frame(select(lazy, named), columns, rows)
@@ -203,28 +202,6 @@ def _narrowest(table: Source) -> str:
         if types.is_integer(field.type) or field.type == types.DATE:
             return str(field.name)
     return str(schema.names[0])
-
-
-def _narrow_decimal(value: Value, context: Context) -> Value:
-    """Decimals that fit 64 bits are half as wide as scaled integers, and ready to compute with."""
-    if not types.is_decimal(value.dtype) or value.store is not Store.NATIVE or context.device == "gpu":
-        return value
-    store = scaled_store(bounds_of(value), context.device)
-    return with_store(value, store, context.device) if store is Store.INT64 else value
-
-
-def _narrow_decimals(frame: Frame, context: Context) -> Frame:
-    changed = {}
-    for id, value in frame.columns.items():
-        narrow = _narrow_decimal(value, context)
-        if narrow is not value:
-            changed[id] = narrow
-    if not changed:
-        return frame
-    names = {i: frame.columns[i].expr.meta.output_name() for i in changed}
-    lazy = frame.lazy.with_columns(v.expr.alias(names[i]) for i, v in changed.items())
-    columns = {**frame.columns, **{i: stored(v, names[i]) for i, v in changed.items()}}
-    return Frame(lazy, columns, frame.max_rows)
 
 
 def _values(plan: ValuesExec, context: Context) -> Frame:
@@ -277,4 +254,4 @@ def _union(plan: UnionExec, children: list[Frame], context: Context) -> Frame:
         parts.append(select(child.lazy, exprs))
         total = None if total is None or child.max_rows is None else total + child.max_rows
     lazy = parts[0] if len(parts) == 1 else pl.concat(parts, how="vertical")
-    return _narrow_decimals(Frame(lazy, {f.id: column_value(f) for f in plan.schema}, total), context)
+    return Frame(lazy, {f.id: column_value(f) for f in plan.schema}, total)

@@ -32,7 +32,7 @@ from executor.value import (
 )
 from planner import types
 from planner.errors import PlanError, UnsupportedError
-from planner.expr import AggregateCall, ColumnId, Literal, column_name
+from planner.expr import AggregateCall, ColumnId, Literal, column_name, columns_of
 from planner.physical import AggregateExec
 
 # No task reads more rows than this: it bounds what a 128-bit sum of 64-bit values can reach, with room to spare.
@@ -76,7 +76,8 @@ class Argument:
 
 
 def aggregate(plan: AggregateExec, frame: Frame, context: Context) -> Frame:
-    scope = context.scope(frame.columns, plan.bounds)
+    frame = _narrow_decimals(frame, plan, context)
+    scope = context.scope(frame.columns)
     keys = {k.id: scope.columns[k.id] for k in plan.keys}
     if not plan.aggregates:
         lazy = frame.lazy.select(v.expr for v in keys.values()) if keys else frame.lazy.head(1)
@@ -93,6 +94,27 @@ def aggregate(plan: AggregateExec, frame: Frame, context: Context) -> Frame:
         return Frame(frame.lazy.select(exprs), columns, 1)
     names = [v.expr for v in keys.values()]
     return Frame(frame.lazy.group_by(names).agg(exprs), columns, frame.max_rows)
+
+
+def _narrow_decimals(frame: Frame, plan: AggregateExec, context: Context) -> Frame:
+    """The frame with the decimals that the aggregation reads as scaled 64-bit integers, where they fit.
+
+    Not before: what a join or a filter drops need not be converted.
+    """
+    columns = dict(context.scope(frame.columns, plan.bounds).columns)
+    read = columns_of(*plan.keys, *(e for a in plan.aggregates for e in a.call.expressions()))
+    narrowed: list[pl.Expr] = []
+    for id in sorted(read) if context.device == "cpu" else ():
+        value = columns[id]
+        if types.is_decimal(value.dtype) and value.store is Store.NATIVE:
+            store = scaled_store(bounds_of(value), context.device)
+            if store is Store.INT64:
+                name = context.fresh(value.expr.meta.output_name())
+                held = with_store(value, store, context.device)
+                narrowed.append(held.expr.alias(name))
+                columns[id] = stored(held, name)
+    lazy = frame.lazy.with_columns(narrowed) if narrowed else frame.lazy
+    return Frame(lazy, columns, frame.max_rows)
 
 
 def aggregate_value(call: AggregateCall, group: Group) -> Value:

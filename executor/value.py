@@ -72,8 +72,6 @@ class Scope:
     device: Device = "cpu"
     guard: pl.Expr | None = None
     division_by_zero: Literal["error", "null"] = "error"
-    # Scan predicates compare decimals natively, so that the reader can hold them against row-group statistics.
-    native_decimals: bool = False
     now: Any = field(default=None, compare=False)
 
     def guarded(self, condition: pl.Expr) -> Scope:
