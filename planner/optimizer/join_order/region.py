@@ -64,7 +64,6 @@ class Region:
         return sum(len(p.schema) for p in inputs) == len(frozenset().union(*(p.schema.ids for p in inputs)))
 
 
-
 def is_region(plan: LogicalPlan) -> bool:
     """Whether a region of joins starts at ``plan``: a join, or filters and projections above one."""
     while True:
