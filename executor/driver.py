@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import polars as pl
 
@@ -66,7 +67,7 @@ class Execution:
             started = time.perf_counter()
             self._tell(stage, 0, 0)
             ready = apply_filters(stage, self.graph.filters, outputs)
-            output = runner.run_stage(ready, outputs, lambda done, n, stage=stage: self._tell(stage, done, n))
+            output = runner.run_stage(ready, outputs, partial(self._tell, stage))
             outputs[stage.id] = output
             self._measure(stage, output.rows, output.bytes, started)
             self._free(stage, outputs, store)

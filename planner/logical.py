@@ -191,9 +191,6 @@ class _JoinLike(LogicalPlan):
     comparison: Expr | None
     mark: Field | None
 
-    def __post_init__(self) -> None:
-        _set_schema(self, join_fields(self.kind, self.left.schema, self.right.schema, self.mark))
-
     def children(self) -> tuple[LogicalPlan, ...]:
         return (self.left, self.right)
 
@@ -226,7 +223,8 @@ class Join(_JoinLike):
     mark: Field | None = None
     schema: Schema = _schema()
 
-    __post_init__ = _JoinLike.__post_init__
+    def __post_init__(self) -> None:
+        _set_schema(self, join_fields(self.kind, self.left.schema, self.right.schema, self.mark))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,7 +242,8 @@ class DependentJoin(_JoinLike):
     mark: Field | None = None
     schema: Schema = _schema()
 
-    __post_init__ = _JoinLike.__post_init__
+    def __post_init__(self) -> None:
+        _set_schema(self, join_fields(self.kind, self.left.schema, self.right.schema, self.mark))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -67,7 +67,7 @@ def is_numeric(dtype: pa.DataType) -> bool:
 
 
 def is_string(dtype: pa.DataType) -> bool:
-    return dtype == VARCHAR
+    return bool(dtype == VARCHAR)
 
 
 def is_temporal(dtype: pa.DataType) -> bool:

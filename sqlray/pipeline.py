@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from executor.analyze import analyze as measure
 from executor.arrow_output import to_arrow
 from executor.cancellation import Cancellation
 from executor.driver import Execution
 from executor.kernels import KernelOptions
 from executor.metrics import ProgressListener, QueryMetrics
+from planner.explain import explain_query
 from planner.logical import LogicalPlan
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.driver import optimize
-from planner.physical import pretty as physical_text
 from planner.physical_planner import PhysicalContext, PhysicalQuery, plan_query
 from planner.statistics import Estimator
 from sqlray.options import Options
@@ -52,7 +53,13 @@ class PlannedQuery:
         )
 
     def explain(self, analyze: bool) -> str:
-        return physical_text(self.physical.plan)
+        """The stages of the plan with estimated rows and costs; ``analyze`` runs it and adds what was measured."""
+        if not analyze:
+            return explain_query(self.physical)
+        metrics = measure(self.execution())
+        text = explain_query(self.physical, metrics.operators)
+        spilled = f", {metrics.spilled_bytes / 1e6:.1f} MB spilled" if metrics.spilled_bytes else ""
+        return f"{text}\n\nTotal {metrics.seconds:.3f} s, operator by operator{spilled}"
 
     def batches(self, execution: Execution) -> Iterator[pa.RecordBatch]:
         """The rows of an execution as record batches of ``schema``."""

@@ -57,7 +57,7 @@ _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def open_files(
-    path: str | Sequence[str],
+    paths: str | Sequence[str],
     format: str | None = None,
     options: Mapping[str, object] | None = None,
     *,
@@ -66,7 +66,7 @@ def open_files(
     """Open a table over files.
 
     Args:
-        path: a file, a glob, a directory (read recursively; ``key=value`` folders become columns), a URL,
+        paths: a file, a glob, a directory (read recursively; ``key=value`` folders become columns), a URL,
             or a list of them.
         format: a key of FORMATS; by default from the files' extension.
         options: the reader's options by name, such as a CSV's ``delim``.
@@ -76,7 +76,7 @@ def open_files(
         BindError: nothing is there, or the format cannot be told.
         ExecutionError: a file cannot be read.
     """
-    given = [path] if isinstance(path, str) else list(path)
+    given = [paths] if isinstance(paths, str) else list(paths)
     if not given:
         raise BindError("the list of files is empty")
     found = [f for p in given for f in expand(p)]
