@@ -28,7 +28,7 @@ from planner.physical import (
     SortExec,
 )
 from planner.physical_context import PhysicalContext
-from planner.selectivity import UNKNOWN, distinct_after
+from planner.selectivity import UNKNOWN
 from planner.tree import replace_children
 
 MOST_KEYS = 5_000.0
@@ -127,7 +127,7 @@ class _Finder:
             return False
         domain = probe.columns.get(column.id, UNKNOWN).ndv
         keys = self.estimates.get(build).columns.get(key, UNKNOWN).ndv
-        distinct = rows if keys is None else distinct_after(keys, rows)
+        distinct = rows if keys is None else min(keys, rows)
         return domain is not None and distinct <= MOST_KEYS and distinct <= domain * _MOST_KEPT
 
 

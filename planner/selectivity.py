@@ -69,13 +69,17 @@ def combined_ndv(ndvs: Iterable[float], rows: float) -> float:
     return result
 
 
-def distinct_after(ndv: float, rows: float) -> float:
-    """Expected distinct values among ``rows`` draws from ``ndv`` equally likely values."""
+def distinct_after(ndv: float, rows: float, total: float | None = None) -> float:
+    """Expected distinct values among ``rows`` rows, drawn from ``total`` rows that hold ``ndv`` equally
+    often each.
+
+    Without ``total`` the rows are drawn from the values themselves, each as often as chance has it.
+    """
     if ndv <= 1 or rows <= 1:
         return min(ndv, rows)
-    if rows >= ndv * 20:
-        return ndv
-    return float(ndv * -math.expm1(-rows / ndv)) if ndv > 100 else float(ndv * (1 - (1 - 1 / ndv) ** rows))
+    if total is not None:
+        return ndv if rows >= total else ndv * (1 - (1 - rows / total) ** max(total / ndv, 1.0))
+    return ndv * -math.expm1(-rows / ndv) if ndv > 100 else ndv * (1 - (1 - 1 / ndv) ** rows)
 
 
 def selectivity(predicates: Sequence[Expr], columns: Columns, rows: float | None) -> float:

@@ -4,23 +4,22 @@ What is known exactly and what is estimated stay apart: bounds of columns (``min
 every node, ``unique_keys`` and ``max_rows`` are proved, while ``rows`` (unless ``exact``), ``ndv`` and
 ``width`` are estimates. An unknown number of rows is None; ``rows_or`` puts a default in its place where a
 cost needs a number.
-
-``ndv`` means the *domain* of a column, not what happens to be left after filters on other columns: two join
-keys then meet in the same domain whatever else was filtered. Where the values that are left are asked for
-(GROUP BY, the right side of a semi join), ``distinct_after`` derives them from the rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pyarrow as pa
 
 from planner import types
 from planner.bounds import Interval, aggregate_bounds, bounds
+from planner.cardinality import DEFAULT_ROWS, Cardinality, Origin, Statistics, at_least_one
 from planner.catalog import ColumnStatistics
-from planner.expr import Column, ColumnId, Comparison, Expr, Literal, columns_of, conjuncts
+from planner.expr import Column, ColumnId, Expr, Literal, conjuncts
+from planner.join_conditions import equalities, plain_columns, split_condition
+from planner.keys import Keys, Proofs
 from planner.logical import (
     Aggregate,
     AggregateItem,
@@ -42,33 +41,14 @@ from planner.logical import (
 from planner.selectivity import (
     UNKNOWN,
     Columns,
-    combined_ndv,
     derived,
-    distinct_after,
     narrowed,
-    null_share,
     selectivity,
 )
 
-DEFAULT_ROWS = 100_000.0
-"""Stands for an unknown number of rows where a cost needs one: large enough to be worth hashing and
-splitting.
-"""
+__all__ = ["DEFAULT_ROWS", "Estimator", "Statistics", "column_width", "equalities", "split_condition"]
 
 _STRING_WIDTH = 24.0
-_MAX_KEYS = 8  # unique keys remembered a node: more do not help, and products of them grow
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """Rows (None: unknown), whether the count is exact, and what is known of the columns."""
-
-    rows: float | None = None
-    exact: bool = False
-    columns: Mapping[ColumnId, ColumnStatistics] = field(default_factory=dict)
-
-
-Keys = frozenset[frozenset[ColumnId]]
 
 
 class Estimator:
@@ -77,10 +57,9 @@ class Estimator:
     def __init__(self) -> None:
         # The node is kept beside its answer: its id stays taken as long as the entry lives.
         self._statistics: dict[int, tuple[LogicalPlan, Statistics]] = {}
-        self._keys: dict[int, tuple[LogicalPlan, Keys]] = {}
-        self._max_rows: dict[int, tuple[LogicalPlan, int | None]] = {}
         self._proved: dict[ColumnId, Interval] = {}  # bounds of columns whose statistics hold likely values
-        self._origins: dict[ColumnId, tuple[int, float]] = {}  # column -> its scan, and the rows of that scan
+        self._proofs = Proofs(lambda scan: self.statistics(scan).columns)
+        self.cardinality = Cardinality()
 
     def statistics(self, plan: LogicalPlan) -> Statistics:
         """Rows and columns of ``plan``."""
@@ -136,48 +115,22 @@ class Estimator:
 
     def distinct(self, columns: Iterable[ColumnId], plan: LogicalPlan) -> float | None:
         """Estimated distinct combinations of ``columns`` among the rows of ``plan``."""
-        statistics = self.statistics(plan)
-        if statistics.rows is None:
-            return None
-        domain = self.domain(columns, statistics)
-        return None if domain is None else max(1.0, distinct_after(domain, statistics.rows))
-
-    def domain(self, columns: Iterable[ColumnId], statistics: Statistics) -> float | None:
-        """The size of the domain of a combination of columns: damped, and per table at most its rows."""
-        tables: dict[int | ColumnId, list[float]] = {}
-        limits: dict[int | ColumnId, float] = {}
-        for id in columns:
-            ndv = statistics.columns.get(id, UNKNOWN).ndv
-            if ndv is None:
-                return None
-            scan, rows = self._origins.get(id, (id, ndv))
-            tables.setdefault(scan, []).append(ndv)
-            limits[scan] = max(rows, ndv)
-        return combined_ndv((combined_ndv(n, limits[t]) for t, n in tables.items()), float("inf"))
+        return self.cardinality.distinct(columns, self.statistics(plan))
 
     def unique_keys(self, plan: LogicalPlan) -> Keys:
         """Sets of columns of which no two rows have equal values (NULL counted as a value). Proved.
 
         The empty set means that there is at most one row.
         """
-        hit = self._keys.get(id(plan))
-        if hit is None:
-            hit = (plan, _minimal(self._unique(plan)))
-            self._keys[id(plan)] = hit
-        return hit[1]
+        return self._proofs.unique_keys(plan)
 
     def is_unique(self, plan: LogicalPlan, columns: Iterable[ColumnId]) -> bool:
         """Whether some unique key of ``plan`` is among ``columns``."""
-        given = frozenset(columns)
-        return any(key <= given for key in self.unique_keys(plan))
+        return self._proofs.is_unique(plan, columns)
 
     def max_rows(self, plan: LogicalPlan) -> int | None:
         """A proved upper bound of the rows of ``plan``."""
-        hit = self._max_rows.get(id(plan))
-        if hit is None:
-            hit = (plan, self._most(plan))
-            self._max_rows[id(plan)] = hit
-        return hit[1]
+        return self._proofs.max_rows(plan)
 
     # --------------------------------------------------------------------------------------------------
     # estimates
@@ -219,7 +172,7 @@ class Estimator:
                 known = replace(known, ndv=_guess_ndv(known, found.rows))
             columns[item.id] = known
             if found.rows is not None:
-                self._origins[item.id] = (id(plan), found.rows)
+                self.cardinality.comes_from(item.id, Origin(id(plan), found.rows, known.ndv))
         whole = Statistics(found.rows, found.exact, columns)
         passed = _filter(whole, plan.predicates) if plan.predicates else whole
         return _limit(passed, plan.limit, 0)
@@ -231,11 +184,11 @@ class Estimator:
         kind = plan.kind
         rows = None
         if left.rows is not None and right.rows is not None:
-            rows = self.join_rows(kind, left, right, keys, residual)
+            rows = self.cardinality.join_rows(kind, left, right, keys, residual)
         changed: dict[ColumnId, ColumnStatistics] = {}
         if kind in _MATCHED:
             changed = narrowed(plan.condition, both)
-            _limit_keys(changed, keys, left, right)
+            self.cardinality.limit_keys(changed, keys, left, right)
             out = _MATCHED[kind](left.columns, right.columns)
             changed = {i: c for i, c in changed.items() if i in out}
         if kind in (JoinKind.SEMI, JoinKind.ANTI, JoinKind.MARK):
@@ -243,8 +196,8 @@ class Estimator:
             if plan.mark is not None:
                 columns[plan.mark.id] = ColumnStatistics(False, True, None, 2.0, 1.0)
             return Statistics(rows, False, columns)
-        keeps_left = kind is JoinKind.SINGLE or self.is_unique(plan.right, _plain(k for _, k in keys))
-        keeps_right = isinstance(plan, Join) and self.is_unique(plan.left, _plain(k for k, _ in keys))
+        keeps_left = kind is JoinKind.SINGLE or self.is_unique(plan.right, plain_columns(k for _, k in keys))
+        keeps_right = isinstance(plan, Join) and self.is_unique(plan.left, plain_columns(k for k, _ in keys))
         columns = {i: _inexact(changed.get(i, c), keeps_left) for i, c in left.columns.items()}
         columns |= {i: _inexact(changed.get(i, c), keeps_right) for i, c in right.columns.items()}
         # Rows without a match bring NULLs to the other side.
@@ -257,96 +210,6 @@ class Estimator:
             columns[id] = replace(columns[id], null_count=None, unique=False)
         return Statistics(rows, False, columns)
 
-    def join_rows(
-        self,
-        kind: JoinKind,
-        left: Statistics,
-        right: Statistics,
-        keys: Sequence[tuple[Expr, Expr]],
-        residual: Sequence[Expr],
-    ) -> float:
-        """Rows of a join of two inputs whose numbers of rows are known."""
-        assert left.rows is not None and right.rows is not None
-        both = {**left.columns, **right.columns}
-        rest = selectivity(residual, both, None) if residual else 1.0
-        match kind:
-            case JoinKind.MARK | JoinKind.SINGLE:
-                return left.rows
-            case JoinKind.SEMI | JoinKind.ANTI:
-                share = self._match_share(left, right, keys, rest)
-                if kind is JoinKind.SEMI:
-                    return _at_least_one(left.rows, left.rows * share)
-                return _at_least_one(left.rows, left.rows * max(1 - share, 0.02))
-        domain = self._key_domain(left, right, keys)
-        inner = left.rows * right.rows / domain * rest
-        inner = _at_least_one(min(left.rows, right.rows), inner)
-        match kind:
-            case JoinKind.INNER:
-                return inner
-            case JoinKind.LEFT:
-                return max(inner, left.rows)
-            case JoinKind.RIGHT:
-                return max(inner, right.rows)
-            case JoinKind.FULL:
-                return max(inner, left.rows, right.rows)
-            case _:
-                raise TypeError(f"not a join kind: {kind!r}")
-
-    def _key_domain(self, left: Statistics, right: Statistics, keys: Sequence[tuple[Expr, Expr]]) -> float:
-        """What |left| × |right| is divided by: the larger domain of the join keys."""
-        if not keys:
-            return 1.0
-        a = [_expression_ndv(k, left) for k, _ in keys]
-        b = [_expression_ndv(k, right) for _, k in keys]
-        pairs = [
-            max(x if x is not None else 0.0, y if y is not None else 0.0) for x, y in zip(a, b, strict=True)
-        ]
-        # Nothing known of a key: as if the smaller side were its domain.
-        smaller = max(1.0, min(left.rows or 1.0, right.rows or 1.0))
-        pairs = [p if p > 0 else smaller for p in pairs]
-        if len(pairs) == 1:
-            return max(pairs[0], 1.0)
-        limit = self.composite_limit([k for k, _ in keys], [k for _, k in keys])
-        return max(1.0, combined_ndv(pairs, limit))
-
-    def composite_limit(self, left_keys: Sequence[Expr], right_keys: Sequence[Expr]) -> float:
-        """How many combinations of several join keys there can be.
-
-        If the keys of each side come from one table, they are, as a rule, a key of the smaller table that
-        the larger one refers to: then there are as many as the smaller table has rows.
-        """
-        limits = []
-        for expressions in (left_keys, right_keys):
-            origins = {self._origins.get(c) for e in expressions for c in columns_of(e)}
-            origin = origins.pop() if len(origins) == 1 else None
-            if origin is None:
-                return float("inf")  # columns of several tables combine freely
-            limits.append(origin[1])
-        return max(min(limits), 1.0)
-
-    def _match_share(
-        self, left: Statistics, right: Statistics, keys: Sequence[tuple[Expr, Expr]], rest: float
-    ) -> float:
-        """The share of left rows that have a match."""
-        assert left.rows is not None and right.rows is not None
-        if not keys:
-            return 1 - (1 - rest) ** min(right.rows, 1e6) if right.rows else 0.0
-        shares, present = [], 1.0
-        for a, b in keys:
-            domain, other = _expression_ndv(a, left), _expression_ndv(b, right)
-            if isinstance(a, Column):
-                present *= 1 - null_share(left.columns.get(a.id, UNKNOWN), left.rows)
-            if other is None or domain is None:
-                shares.append(0.5)
-                continue
-            shares.append(min(1.0, distinct_after(other, right.rows) / max(domain, 1.0)))
-        share = min(shares)
-        if rest < 1:
-            found = _expression_ndv(keys[0][1], right)
-            matches = right.rows / max(distinct_after(found, right.rows), 1.0) if found else 1.0
-            share *= 1 - (1 - rest) ** max(matches, 1.0)
-        return share * present
-
     def _project(self, source: Statistics, items: tuple[Item, ...]) -> Statistics:
         limits: dict[ColumnId, Interval] | None = None
         columns = {}
@@ -356,8 +219,7 @@ class Estimator:
                 columns[item.field.id] = known
                 if known.likely and item.expr.id in self._proved:
                     self._proved[item.field.id] = self._proved[item.expr.id]
-                if item.expr.id in self._origins:
-                    self._origins[item.field.id] = self._origins[item.expr.id]
+                self.cardinality.renamed(item.field.id, item.expr.id)
                 continue
             if limits is None:
                 limits = self._intervals(source)
@@ -453,143 +315,6 @@ class Estimator:
             case _:
                 return ColumnStatistics(ndv=groups)
 
-    # -----------------------------------------------------------------------------------------------------
-    # proofs
-
-    def _unique(self, plan: LogicalPlan) -> Iterable[frozenset[ColumnId]]:
-        match plan:
-            case Scan():
-                columns = self.statistics(plan).columns
-                fixed = _constants(plan.predicates)
-                return [
-                    frozenset((f.id,)) - fixed
-                    for f in plan.fields
-                    if columns[f.id].unique and (columns[f.id].null_count == 0 or not f.nullable)
-                ]
-            case Values(_, rows):
-                return [frozenset()] if len(rows) <= 1 else []
-            case Filter(input, predicate):
-                fixed = _constants(conjuncts(predicate))
-                return [key - fixed for key in self.unique_keys(input)]
-            case Project(input, items):
-                kept: dict[ColumnId, ColumnId] = {}
-                for item in items:
-                    if isinstance(item.expr, Column):
-                        kept.setdefault(item.expr.id, item.field.id)
-                return [
-                    frozenset(kept[c] for c in key)
-                    for key in self.unique_keys(input)
-                    if all(c in kept for c in key)
-                ]
-            case Join() | DependentJoin():
-                return self._join_unique(plan)
-            case Aggregate(input, keys):
-                ids = frozenset(k.id for k in keys)
-                return [ids, *(key for key in self.unique_keys(input) if key <= ids)]
-            case Sort(input, _, limit) | Limit(input, limit):
-                return [frozenset()] if limit is not None and limit <= 1 else self.unique_keys(input)
-            case RowNumber(input, partition, _, item):
-                return [*self.unique_keys(input), frozenset((*(p.id for p in partition), item.id))]
-            case CommonSubplan(input):
-                return self.unique_keys(input)
-            case Union():
-                return []
-            case _:
-                raise TypeError(f"not a logical operator: {plan!r}")
-
-    def _join_unique(self, plan: Join | DependentJoin) -> list[frozenset[ColumnId]]:
-        left = self.unique_keys(plan.left)
-        if plan.kind in (JoinKind.SEMI, JoinKind.ANTI, JoinKind.MARK, JoinKind.SINGLE):
-            return list(left)
-        right = self.unique_keys(plan.right)
-        keys, _ = split_condition(plan.condition, plan.left.schema.ids, plan.right.schema.ids)
-        one_right = self.is_unique(plan.right, _plain(k for _, k in keys))
-        # The right side of a dependent join is another relation for each left row.
-        one_left = isinstance(plan, Join) and self.is_unique(plan.left, _plain(k for k, _ in keys))
-        out: list[frozenset[ColumnId]] = []
-        if one_right and plan.kind in (JoinKind.INNER, JoinKind.LEFT):
-            out += left
-        if one_left and plan.kind in (JoinKind.INNER, JoinKind.RIGHT):
-            out += right
-        if plan.kind is not JoinKind.FULL:  # there a padded row could equal one that holds NULLs
-            out += [a | b for a in left for b in right]
-        return out
-
-    def _most(self, plan: LogicalPlan) -> int | None:
-        match plan:
-            case Scan():
-                known = plan.table.statistics([f.name for f in plan.fields])
-                rows = int(known.rows) if known.rows is not None and known.exact else None
-                return _least(rows, plan.limit)
-            case Values(_, rows):
-                return len(rows)
-            case Filter(input) | Project(input) | RowNumber(input) | CommonSubplan(input):
-                return self.max_rows(input)
-            case Join() | DependentJoin():
-                return self._join_most(plan)
-            case Aggregate(input, keys):
-                return self.max_rows(input) if keys else 1
-            case Sort(input, _, limit) | Limit(input, limit):
-                return _least(self.max_rows(input), limit)
-            case Union(inputs):
-                found = [self.max_rows(i) for i in inputs]
-                return None if None in found else sum(f for f in found if f is not None)
-            case _:
-                raise TypeError(f"not a logical operator: {plan!r}")
-
-    def _join_most(self, plan: Join | DependentJoin) -> int | None:
-        left = self.max_rows(plan.left)
-        if plan.kind in (JoinKind.SEMI, JoinKind.ANTI, JoinKind.MARK, JoinKind.SINGLE):
-            return left
-        right = self.max_rows(plan.right)
-        if left is None or right is None:
-            return None
-        keys, _ = split_condition(plan.condition, plan.left.schema.ids, plan.right.schema.ids)
-        one_right = self.is_unique(plan.right, _plain(k for _, k in keys))
-        one_left = isinstance(plan, Join) and self.is_unique(plan.left, _plain(k for k, _ in keys))
-        inner = left if one_right else right if one_left else left * right
-        if one_right and one_left:
-            inner = min(left, right)
-        match plan.kind:
-            case JoinKind.INNER:
-                return inner
-            case JoinKind.LEFT:
-                return max(inner, left) if one_right else inner + left
-            case JoinKind.RIGHT:
-                return max(inner, right) if one_left else inner + right
-            case _:
-                return inner + left + right
-
-
-def equalities(
-    condition: Iterable[Expr], left: frozenset[ColumnId], right: frozenset[ColumnId]
-) -> tuple[list[tuple[str, Expr, Expr]], list[Expr]]:
-    """The conjuncts ``f(left columns) = g(right columns)``, turned that way around, and the other conjuncts.
-
-    The first of each triple is the operator: ``=`` or ``is not distinct from``.
-    """
-    found: list[tuple[str, Expr, Expr]] = []
-    rest: list[Expr] = []
-    for conjunct in condition:
-        if isinstance(conjunct, Comparison) and conjunct.op in ("=", "is not distinct from"):
-            a, b = columns_of(conjunct.left), columns_of(conjunct.right)
-            if a and b and a <= left and b <= right:
-                found.append((conjunct.op, conjunct.left, conjunct.right))
-                continue
-            if a and b and a <= right and b <= left:
-                found.append((conjunct.op, conjunct.right, conjunct.left))
-                continue
-        rest.append(conjunct)
-    return found, rest
-
-
-def split_condition(
-    condition: Iterable[Expr], left: frozenset[ColumnId], right: frozenset[ColumnId]
-) -> tuple[list[tuple[Expr, Expr]], list[Expr]]:
-    """As ``equalities``, where it does not matter how NULLs compare."""
-    found, rest = equalities(condition, left, right)
-    return [(a, b) for _, a, b in found], rest
-
 
 def column_width(dtype: pa.DataType, column: ColumnStatistics = UNKNOWN) -> float:
     """Average bytes of a value in Arrow form."""
@@ -602,11 +327,16 @@ def column_width(dtype: pa.DataType, column: ColumnStatistics = UNKNOWN) -> floa
     return max(1.0, float(dtype.bit_width) / 8)
 
 
-def _at_least_one(rows: float, estimate: float) -> float:
-    """An estimate that is not zero unless ``rows`` is: rounding down to nothing would make everything above
-    free.
-    """
-    return max(estimate, 1.0) if rows else 0.0
+_MATCHED: dict[JoinKind, Callable[[Columns, Columns], Columns]] = {
+    JoinKind.INNER: lambda left, right: {**left, **right},
+    JoinKind.SEMI: lambda left, right: left,
+    JoinKind.LEFT: lambda left, right: right,
+    JoinKind.SINGLE: lambda left, right: right,
+    JoinKind.RIGHT: lambda left, right: left,
+}
+"""Which columns of a join's output hold values of matching rows only (beside NULLs): what its condition
+says holds.
+"""
 
 
 def _guess_ndv(column: ColumnStatistics, rows: float | None) -> float | None:
@@ -632,67 +362,6 @@ def _inexact(column: ColumnStatistics, keep_unique: bool = True) -> ColumnStatis
     return replace(column, exact=False, unique=column.unique and keep_unique)
 
 
-_MATCHED: dict[JoinKind, Callable[[Columns, Columns], Columns]] = {
-    JoinKind.INNER: lambda left, right: {**left, **right},
-    JoinKind.SEMI: lambda left, right: left,
-    JoinKind.LEFT: lambda left, right: right,
-    JoinKind.SINGLE: lambda left, right: right,
-    JoinKind.RIGHT: lambda left, right: left,
-}
-"""Which columns of a join's output hold values of matching rows only (beside NULLs): what its condition
-says holds.
-"""
-
-
-def _limit_keys(
-    changed: dict[ColumnId, ColumnStatistics],
-    keys: Sequence[tuple[Expr, Expr]],
-    left: Statistics,
-    right: Statistics,
-) -> None:
-    """Join keys have no more distinct values than either side has left of them."""
-    for a, b in keys:
-        sides = [(e, s) for e, s in ((a, left), (b, right)) if isinstance(e, Column)]
-        most = [s.rows for _, s in sides if s.rows is not None]
-        for expr, side in sides:
-            ndv = side.columns.get(expr.id, UNKNOWN).ndv
-            if ndv is not None and side.rows is not None:
-                most.append(distinct_after(ndv, side.rows))
-        for expr, side in sides:
-            known = changed.get(expr.id) or side.columns.get(expr.id, UNKNOWN)
-            if most and known.ndv is not None and known.ndv > min(most):
-                changed[expr.id] = replace(known, ndv=max(min(most), 1.0))
-
-
-def _plain(expressions: Iterable[Expr]) -> list[ColumnId]:
-    return [e.id for e in expressions if isinstance(e, Column)]
-
-
-def _least(*values: int | None) -> int | None:
-    return min((v for v in values if v is not None), default=None)
-
-
-def _minimal(keys: Iterable[frozenset[ColumnId]]) -> Keys:
-    """The keys that contain no other, shortest first, and not too many."""
-    out: list[frozenset[ColumnId]] = []
-    for key in sorted(set(keys), key=lambda k: (len(k), sorted(k))):
-        if not any(k <= key for k in out):
-            out.append(key)
-    return frozenset(out[:_MAX_KEYS])
-
-
-def _constants(predicates: Iterable[Expr]) -> frozenset[ColumnId]:
-    """Columns that predicates hold to one constant: a key needs them no longer."""
-    out = set()
-    for conjunct in predicates:
-        match conjunct:
-            case Comparison("=" | "is not distinct from", Column(id), Literal()) | Comparison(
-                "=" | "is not distinct from", Literal(), Column(id)
-            ):
-                out.add(id)
-    return frozenset(out)
-
-
 def _filter(source: Statistics, predicates: Sequence[Expr]) -> Statistics:
     share = selectivity(predicates, source.columns, source.rows)
     changed = narrowed(predicates, source.columns)
@@ -707,7 +376,7 @@ def _filter(source: Statistics, predicates: Sequence[Expr]) -> Statistics:
         columns[id] = column
     if share == 0.0:
         return Statistics(0.0, False, columns)
-    rows = None if source.rows is None else _at_least_one(source.rows, source.rows * share)
+    rows = None if source.rows is None else at_least_one(source.rows, source.rows * share)
     return Statistics(rows, False, columns)
 
 
@@ -723,20 +392,13 @@ def _computed(expr: Expr, source: Statistics, limits: Mapping[ColumnId, Interval
     return ColumnStatistics(low, high, None, ndv)
 
 
-def _expression_ndv(expr: Expr, side: Statistics) -> float | None:
-    if isinstance(expr, Column):
-        return side.columns.get(expr.id, UNKNOWN).ndv
-    ndv = derived(expr, side.columns).ndv
-    return ndv if ndv is None or side.rows is None else min(ndv, max(side.rows, 1.0))
-
-
 def _limit(source: Statistics, limit: int | None, offset: int) -> Statistics:
     if limit is None and not offset:
         return source
     columns = {i: _inexact(c) for i, c in source.columns.items()}
     rows = source.rows
     if rows is not None:
-        rows = max(0.0 if source.exact else _at_least_one(rows, 0.0), rows - offset)
+        rows = max(0.0 if source.exact else at_least_one(rows, 0.0), rows - offset)
         rows = rows if limit is None else min(rows, float(limit))
         return Statistics(rows, source.exact, columns)
     return Statistics(None if limit is None else float(limit), False, columns)

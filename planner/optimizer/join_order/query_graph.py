@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from planner.catalog import ColumnStatistics
 from planner.expr import Column, ColumnId, Comparison, Expr, columns_of
@@ -281,7 +281,17 @@ class _Builder:
             grouped.setdefault(find(id), []).append(Member(vertex, item, known))
         for members in grouped.values():
             self.equal_within(members)
-        return list(grouped.values()), others
+        return [self.limited(members) for members in grouped.values()], others
+
+    def limited(self, members: list[Member]) -> list[Member]:
+        """The members of a class, with the values they have left if something chose among those of one of
+        them (see ``Cardinality.pair_domain``).
+        """
+        known = [self.statistics[m.vertex].columns.get(m.column.id, UNKNOWN) for m in members]
+        cardinality = self.estimator.cardinality
+        if not any(cardinality.is_restricted(m.column.id, k) for m, k in zip(members, known, strict=True)):
+            return members
+        return [replace(m, ndv=min(m.ndv, self.rows[m.vertex])) for m in members]
 
     def equal_within(self, members: list[Member]) -> None:
         """Two columns of one relation in a class: their equality is that relation's own, wherever the class
@@ -370,7 +380,7 @@ class _Builder:
                 columns.update(self.statistics[vertex].columns)
                 rows = max(rows, self.rows[vertex])
         left = Statistics(rows, False, columns)
-        return max(self.estimator.join_rows(kind, left, right, keys, residual) / rows, 1e-6)
+        return max(self.estimator.cardinality.join_rows(kind, left, right, keys, residual) / rows, 1e-6)
 
     def corrections(self, classes: list[list[Member]]) -> list[tuple[int, float]]:
         """Relations joined on several columns at once: their combinations are fewer than the product of
@@ -390,7 +400,12 @@ class _Builder:
             product = 1.0
             for a, b in pairs:
                 product *= max(a.ndv, b.ndv)
-            limit = self.estimator.composite_limit([a.column for a, _ in pairs], [b.column for _, b in pairs])
+            limit = self.estimator.cardinality.composite_limit(
+                [a.column for a, _ in pairs],
+                self.statistics[left].columns,
+                [b.column for _, b in pairs],
+                self.statistics[right].columns,
+            )
             combined = combined_ndv([max(a.ndv, b.ndv) for a, b in pairs], limit)
             if combined < product:
                 out.append((1 << left | 1 << right, product / combined))
