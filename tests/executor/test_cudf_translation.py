@@ -35,7 +35,7 @@ def stages(session: sqlray.Session, sql: str, monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as patched:
         patched.setattr(session_module.pipeline, "plan", remember)
         session.sql(sql)
-    return list(planned[-1].graph.stages)
+    return list(planned[-1].physical.graph.stages)
 
 
 def errors(stage: Stage) -> list[str]:
