@@ -17,9 +17,7 @@ BindTop = Callable[[exp.Expression, Environment], Query]
 TableName = Callable[[exp.Expression, Environment], str]
 
 
-def bind_create(
-    node: exp.Expression, env: Environment, bind_query: BindTop, table_name: TableName
-) -> Statement:
+def bind_create(node: exp.Expression, env: Environment, bind_query: BindTop, table_name: TableName) -> Statement:
     """CREATE of any kind."""
     kind = str(node.args.get("kind") or "").upper()
     properties = node.args.get("properties")
@@ -52,9 +50,7 @@ def _table(node: exp.Expression, env: Environment, bind_query: BindTop, table_na
         query = bind_query(source, env)
         names = _renamed([p.name for p in parts if isinstance(p, exp.Identifier)], query.names, target, env)
         if len(names) != len({n.lower() for n in names}):
-            raise env.error(
-                f'table "{name}" would have two columns of one name', target, hint="give each an alias"
-            )
+            raise env.error(f'table "{name}" would have two columns of one name', target, hint="give each an alias")
         return CreateTable(name, (), Query(query.plan, names), replace, exists)
     definition = _Definition(env)
     for part in parts:
@@ -64,9 +60,7 @@ def _table(node: exp.Expression, env: Environment, bind_query: BindTop, table_na
     return CreateTable(name, definition.finished(), None, replace, exists, tuple(definition.keys))
 
 
-def _renamed(
-    given: list[str], names: tuple[str, ...], target: exp.Expression, env: Environment
-) -> tuple[str, ...]:
+def _renamed(given: list[str], names: tuple[str, ...], target: exp.Expression, env: Environment) -> tuple[str, ...]:
     if len(given) > len(names):
         raise env.error(f"the query has {len(names)} columns, {len(given)} names are given", target)
     return (*given, *names[len(given) :])
@@ -114,8 +108,7 @@ class _Definition:
 
     def finished(self) -> tuple[ColumnDefinition, ...]:
         return tuple(
-            ColumnDefinition(c.name, c.dtype, c.not_null or c.name.lower() in self.not_null)
-            for c in self.columns
+            ColumnDefinition(c.name, c.dtype, c.not_null or c.name.lower() in self.not_null) for c in self.columns
         )
 
     def _column(self, node: exp.ColumnDef) -> None:

@@ -16,9 +16,11 @@ from planner.binder_scope import (
     beside,
     relation,
     scope_of,
+    with_fields,
 )
+from planner.binder_setop import union
 from planner.binder_subquery import Attachment, attach_all, query_of
-from planner.expr import TRUE, Call, ColumnId, Expr, Field, column, conjuncts, new_field
+from planner.expr import TRUE, Call, ColumnId, Expr, Field, column, conjuncts, new_field, null
 from planner.logical import (
     DependentJoin,
     Filter,
@@ -31,6 +33,7 @@ from planner.logical import (
     passthrough,
     project_to,
 )
+from planner.rename import copy_with_new_ids
 
 _SIDES = {"LEFT": JoinKind.LEFT, "RIGHT": JoinKind.RIGHT, "FULL": JoinKind.FULL}
 
@@ -58,9 +61,7 @@ def _joins_of(node: exp.Expression) -> list[exp.Join]:
     return list(node.args.get("joins") or ())
 
 
-def _comma_groups(
-    first: exp.Expression, joins: list[exp.Join]
-) -> list[tuple[exp.Expression, list[exp.Join]]]:
+def _comma_groups(first: exp.Expression, joins: list[exp.Join]) -> list[tuple[exp.Expression, list[exp.Join]]]:
     """FROM cut at its commas, which bind weaker than JOIN: ``a, b FULL JOIN c`` is a × (b FULL JOIN c)."""
     groups: list[tuple[exp.Expression, list[exp.Join]]] = [(first, [])]
     for join in joins:
@@ -109,16 +110,12 @@ def _bind_item(node: exp.Expression, env: Environment, outer: OuterScope) -> tup
             bound = env.bind_query(query_of(node.this), env, outer)
             return bound.plan, scope_of(_named(bound, node, "", env))
         case exp.Unnest():
-            raise env.unsupported(
-                "UNNEST is not supported yet", node, hint="list types are not supported yet"
-            )
+            raise env.unsupported("UNNEST is not supported yet", node, hint="list types are not supported yet")
         case _:
             raise env.unsupported(f"{type(node).__name__} is not supported in FROM", node)
 
 
-def _bind_parenthesized(
-    node: exp.Subquery, env: Environment, outer: OuterScope
-) -> tuple[LogicalPlan, FromScope]:
+def _bind_parenthesized(node: exp.Subquery, env: Environment, outer: OuterScope) -> tuple[LogicalPlan, FromScope]:
     """``(a JOIN b …)``, or a query in more parentheses than it needs."""
     inner = node.this
     joins = _joins_of(inner)
@@ -201,12 +198,14 @@ def _bind_join(
     elif kind == JoinKind.INNER:
         plan = Filter(attach_all(build(kind, left, right), clause.attachments), predicate)
     else:
-        joined = _join_on_subqueries(kind, left, right, predicate, clause.attachments, dependent)
-        if joined is None:
-            raise env.unsupported(
-                "a subquery in the condition of a FULL JOIN reads both sides of the join", on
-            )
-        plan = joined
+        sides = _attach_to_sides(left, right, clause.attachments)
+        if sides is not None:
+            plan = build(kind, *sides, conjuncts(predicate))
+        elif kind == JoinKind.FULL:
+            plan, fields = _full_join_on_subqueries(left, right, predicate, clause.attachments)
+            both = with_fields(both, fields)
+        else:
+            plan = _join_on_subqueries(kind, left, right, predicate, clause.attachments)
     return plan, scope if kind in (JoinKind.SEMI, JoinKind.ANTI) else both
 
 
@@ -231,32 +230,37 @@ def _join_on_subqueries(
     right: LogicalPlan,
     predicate: Expr,
     attachments: list[Attachment],
-    dependent: bool,
-) -> LogicalPlan | None:
-    """A join whose condition has subqueries, which cannot be tested above it; None if there is no way.
+) -> LogicalPlan:
+    """A join whose condition has a subquery that reads both sides: the inner side becomes a query that reads the
+    preserved one, the rows for which the condition holds."""
+    if kind == JoinKind.RIGHT:
+        turned = _join_on_subqueries(JoinKind.LEFT, right, left, predicate, attachments)
+        return project_to(turned, [f.id for f in (*left.schema, *right.schema)])
+    return DependentJoin(kind, left, Filter(attach_all(right, attachments), predicate))
 
-    A subquery that reads one side is joined to that side: its rows stay as they are and get a column,
-    which the condition reads there. Where one reads both, the inner side becomes a query that reads the
-    preserved side: the rows for which the condition holds.
-    """
-    sides = _attach_to_sides(left, right, attachments)
-    if sides is not None:
-        build = DependentJoin if dependent else Join
-        return build(kind, *sides, conjuncts(predicate))
-    match kind:
-        case JoinKind.LEFT | JoinKind.SEMI | JoinKind.ANTI:
-            return DependentJoin(kind, left, Filter(attach_all(right, attachments), predicate))
-        case JoinKind.RIGHT:
-            turned = DependentJoin(JoinKind.LEFT, right, Filter(attach_all(left, attachments), predicate))
-            return project_to(turned, [f.id for f in (*left.schema, *right.schema)])
-        case _:
-            return None
+
+def _full_join_on_subqueries(
+    left: LogicalPlan, right: LogicalPlan, predicate: Expr, attachments: list[Attachment]
+) -> tuple[LogicalPlan, dict[ColumnId, Field]]:
+    """A FULL JOIN as the LEFT JOIN and the right rows without a match; with the new field of each column."""
+    names = [f.name for f in (*left.schema, *right.schema)]
+    ids = [f.id for f in (*left.schema, *right.schema)]
+    matched = _join_on_subqueries(JoinKind.LEFT, left, right, predicate, attachments)
+    alone = _join_on_subqueries(JoinKind.ANTI, right, left, predicate, attachments)
+    alone, renamed = copy_with_new_ids(alone)
+    nulls = [Item(new_field(f.name, f.dtype), null(f.dtype)) for f in left.schema]
+    kept = passthrough([alone.schema[renamed[f.id]] for f in right.schema])
+    plan = union([project_to(matched, ids), Project(alone, (*nulls, *kept))], names)
+    return plan, dict(zip(ids, plan.schema.fields, strict=True))
 
 
 def _attach_to_sides(
     left: LogicalPlan, right: LogicalPlan, attachments: list[Attachment]
 ) -> tuple[LogicalPlan, LogicalPlan] | None:
-    """Both sides with the subqueries that read them; None if one reads both."""
+    """Both sides with the subqueries that read them joined to them; None if a subquery reads both.
+
+    A side's rows stay as they are and get a column, which the join's condition reads.
+    """
     for attachment in attachments:
         needs_left = not left.schema.ids.isdisjoint(attachment.needed)
         needs_right = not right.schema.ids.isdisjoint(attachment.needed)
@@ -278,9 +282,7 @@ def _using(node: exp.Join, left: FromScope, right: FromScope, env: Environment) 
         return []
     shared = [exp.to_identifier(c.name, quoted=True) for c in left.visible if c.name.lower() in right.by_name]
     if not shared:
-        raise env.error(
-            "NATURAL JOIN of tables without a common column", node.this, hint="join ON a condition"
-        )
+        raise env.error("NATURAL JOIN of tables without a common column", node.this, hint="join ON a condition")
     return list(shared)
 
 
@@ -300,8 +302,7 @@ def _join_using(
     The one column is the preserved side's; of a FULL JOIN it is whichever is not NULL.
     """
     pairs = [
-        (_using_column(name, left_scope, "left", env), _using_column(name, right_scope, "right", env))
-        for name in names
+        (_using_column(name, left_scope, "left", env), _using_column(name, right_scope, "right", env)) for name in names
     ]
     condition = []
     for (a, b), name in zip(pairs, names, strict=True):

@@ -17,9 +17,7 @@ _BINARY: dict[type[exp.Expression], str] = {
 _CALLED: dict[type[exp.Expression], str] = {exp.GroupConcat: "string_agg", exp.StrPosition: "position"}
 _KEYWORD_FUNCTIONS = frozenset({"coalesce"})
 # DuckDB quotes a function's name where it is a keyword too.
-_QUOTED_FUNCTIONS = frozenset(
-    {"substring", "nullif", "if", "left", "right", "replace", "trim", "position", "overlay"}
-)
+_QUOTED_FUNCTIONS = frozenset({"substring", "nullif", "if", "left", "right", "replace", "trim", "position", "overlay"})
 
 
 def output_name(node: exp.Expression, sql: str) -> str:
@@ -167,9 +165,7 @@ def _function(node: exp.Expression, sql: str) -> str:
     elif name in _QUOTED_FUNCTIONS:
         name = f'"{name}"'
     if isinstance(node.this, exp.Order):  # string_agg(x, ',' ORDER BY y)
-        rest = [
-            value for key, value in node.args.items() if key != "this" and isinstance(value, exp.Expression)
-        ]
+        rest = [value for key, value in node.args.items() if key != "this" and isinstance(value, exp.Expression)]
         order = ", ".join(_text(k, sql) for k in node.this.expressions)
         return f"{name}({_list([node.this.this, *rest], sql)} ORDER BY {order})"
     return f"{name}({_list(_arguments(node), sql)})"
@@ -178,9 +174,7 @@ def _function(node: exp.Expression, sql: str) -> str:
 def _is_count_star(node: exp.Expression) -> bool:
     if isinstance(node, exp.Anonymous):
         arguments = node.expressions
-        return (
-            str(node.this).lower() == "count" and len(arguments) == 1 and isinstance(arguments[0], exp.Star)
-        )
+        return str(node.this).lower() == "count" and len(arguments) == 1 and isinstance(arguments[0], exp.Star)
     return isinstance(node, exp.Count) and isinstance(node.this, exp.Star)
 
 

@@ -40,17 +40,11 @@ def position_in(node: exp.Expression, count: int, clause: str, env: Environment)
     """The index that an integer in ORDER BY or GROUP BY means, None if ``node`` is no integer."""
     negative = isinstance(node, exp.Neg)
     literal = node.this if negative else node
-    if (
-        not isinstance(literal, exp.Literal)
-        or literal.args.get("is_string")
-        or not str(literal.this).isdigit()
-    ):
+    if not isinstance(literal, exp.Literal) or literal.args.get("is_string") or not str(literal.this).isdigit():
         return None
     position = -int(literal.this) if negative else int(literal.this)
     if not 1 <= position <= count:
-        raise env.error(
-            f"{clause} position {position} is out of range: columns are counted from 1 to {count}", node
-        )
+        raise env.error(f"{clause} position {position} is out of range: columns are counted from 1 to {count}", node)
     return position - 1
 
 
@@ -59,17 +53,13 @@ def is_constant(expr: Expr) -> bool:
     return not columns_of(expr) and not is_volatile(expr)
 
 
-def apply_modifiers(
-    bound: BoundQuery, node: exp.Expression, env: Environment, outer: OuterScope | None
-) -> BoundQuery:
+def apply_modifiers(bound: BoundQuery, node: exp.Expression, env: Environment, outer: OuterScope | None) -> BoundQuery:
     """``bound`` under the ORDER BY, LIMIT and OFFSET of ``node``, whose names are the output's."""
     plan = _ordered(bound, order_items(node, env), env, outer)
     return BoundQuery(limited(plan, node, env), bound.names)
 
 
-def _ordered(
-    bound: BoundQuery, items: list[exp.Ordered], env: Environment, outer: OuterScope | None
-) -> LogicalPlan:
+def _ordered(bound: BoundQuery, items: list[exp.Ordered], env: Environment, outer: OuterScope | None) -> LogicalPlan:
     if not items:
         return bound.plan
     names, seen = [], set()

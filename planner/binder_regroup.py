@@ -59,9 +59,7 @@ class Grouping:
         if not self.computed:
             return plan
         nullable = nullable_columns((plan.schema,))
-        items = [
-            Item(replace(i.field, nullable=can_be_null(i.expr, nullable)), i.expr) for i in self.computed
-        ]
+        items = [Item(replace(i.field, nullable=can_be_null(i.expr, nullable)), i.expr) for i in self.computed]
         return Project(plan, (*passthrough(plan.schema.fields), *items))
 
     @property
@@ -87,9 +85,7 @@ class Grouping:
             self._refuse(id, expr, places)
         return expr
 
-    def rewrite_attachment(
-        self, attachment: Attachment, places: Mapping[ColumnId, exp.Expression]
-    ) -> Attachment:
+    def rewrite_attachment(self, attachment: Attachment, places: Mapping[ColumnId, exp.Expression]) -> Attachment:
         """A subquery that stands after GROUP BY: what it reads of this query are keys and aggregates too."""
         if self.visible is None:
             return attachment

@@ -109,17 +109,13 @@ class Environment:
     dialect: str
     bind_query: BindQuery
     ctes: Mapping[str, CommonTable] = field(default_factory=dict)
-    uses: Mapping[str, int] = field(
-        default_factory=dict
-    )  # how often a name stands as a table in this statement
+    uses: Mapping[str, int] = field(default_factory=dict)  # how often a name stands as a table in this statement
     views: tuple[str, ...] = ()  # the views being expanded, against cycles
 
     def with_ctes(self, ctes: Mapping[str, CommonTable]) -> Environment:
         return replace(self, ctes=ctes)
 
-    def error(
-        self, message: str, node: exp.Expression | None = None, *, hint: str | None = None
-    ) -> BindError:
+    def error(self, message: str, node: exp.Expression | None = None, *, hint: str | None = None) -> BindError:
         return BindError(message, position=position_of(node, self.sql), sql=self.sql, hint=hint)
 
     def unsupported(
@@ -183,6 +179,16 @@ def scope_of(item: Relation) -> FromScope:
 def beside(left: FromScope, right: FromScope) -> FromScope:
     """Both scopes, as a join without USING shows them."""
     return FromScope(left.relations + right.relations, left.visible + right.visible)
+
+
+def with_fields(scope: FromScope, fields: Mapping[ColumnId, Field]) -> FromScope:
+    """The scope with other fields behind the same names."""
+
+    def renewed(columns: tuple[VisibleColumn, ...]) -> tuple[VisibleColumn, ...]:
+        return tuple(replace(c, field=fields.get(c.field.id, c.field)) for c in columns)
+
+    relations = tuple(Relation(r.name, renewed(r.columns)) for r in scope.relations)
+    return FromScope(relations, renewed(scope.visible))
 
 
 @dataclass(slots=True)
@@ -284,9 +290,7 @@ def _check_schema(node: exp.Column, env: Environment) -> None:
         raise env.error(f'there is no schema "{schema.name}"', node, hint="tables are in the schema main")
 
 
-def ambiguous_column(
-    name: str, found: Iterable[VisibleColumn], node: exp.Expression, env: Environment
-) -> BindError:
+def ambiguous_column(name: str, found: Iterable[VisibleColumn], node: exp.Expression, env: Environment) -> BindError:
     choices = list(dict.fromkeys(f'"{c.table}.{c.name}"' for c in found if c.table))
     hint = f"write {' or '.join(choices)}" if len(choices) > 1 else "give the columns different names"
     return env.error(f'column "{name}" is ambiguous', node, hint=hint)

@@ -76,9 +76,7 @@ def bind_select(node: exp.Select, env: Environment, outer: OuterScope | None) ->
     """A SELECT with everything that belongs to it."""
     for key, value in node.args.items():
         if value and key not in _HANDLED:
-            place = (
-                value if isinstance(value, exp.Expression) else value[0] if isinstance(value, list) else node
-            )
+            place = value if isinstance(value, exp.Expression) else value[0] if isinstance(value, list) else node
             raise env.unsupported(f"{_WHAT.get(key, key.strip('_').upper())} is not supported yet", place)
     return _Select(node, with_ctes(node, env, outer), outer).bind()
 
@@ -109,9 +107,7 @@ class _Select:
         if args.get("where") is not None:
             self._where(args["where"].this)
         self.grouping = Grouping(self.env, self.source)
-        self.scope = ClauseScope(
-            self.env, "SELECT", self.source, self.outer, self._earlier_alias, self.aggregates
-        )
+        self.scope = ClauseScope(self.env, "SELECT", self.source, self.outer, self._earlier_alias, self.aggregates)
         if args.get("group") is not None:
             self._group(args["group"])
         for item in self.items:
@@ -195,9 +191,7 @@ class _Select:
             return
         assert item.node is not None
         if item.has_aggregate:
-            raise self.env.error(
-                "GROUP BY cannot contain aggregates", item.node, hint=f"column {index + 1} is one"
-            )
+            raise self.env.error("GROUP BY cannot contain aggregates", item.node, hint=f"column {index + 1} is one")
         item.key = self.grouping.add(scope.expression(item.node), item.name)
 
     def _item(self, item: SelectItem) -> Expr:
@@ -304,9 +298,7 @@ class _Select:
             places = having_scope.places
             # An alias that HAVING names may be a subquery of the SELECT list.
             produced = frozenset().union(*(a.produced for a in self.scope.attachments))
-            if not produced.isdisjoint(
-                columns_of(having).union(*(a.needed for a in having_scope.attachments))
-            ):
+            if not produced.isdisjoint(columns_of(having).union(*(a.needed for a in having_scope.attachments))):
                 self.plan = attach_all(self.plan, self._regrouped(self.scope.attachments, self.scope))
                 self.scope.attachments = []
             self.plan = attach_all(self.plan, self._regrouped(having_scope.attachments, having_scope))
@@ -315,9 +307,7 @@ class _Select:
     def _regrouped(self, attachments: Sequence[Attachment], scope: ClauseScope) -> list[Attachment]:
         return [self.grouping.rewrite_attachment(a, scope.places) for a in attachments]
 
-    def _output(
-        self, order: list[tuple[Expr | int, bool, bool]], distinct_on: list[Expr | int] | None
-    ) -> BoundQuery:
+    def _output(self, order: list[tuple[Expr | int, bool, bool]], distinct_on: list[Expr | int] | None) -> BoundQuery:
         places = self.scope.places
         plan = attach_all(self.plan, self._regrouped(self.scope.attachments, self.scope))
         projection = _Projection(plan, self.env)

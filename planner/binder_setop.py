@@ -133,9 +133,7 @@ def _set_type(dtypes: Sequence[pa.DataType]) -> pa.DataType | None:
     return result
 
 
-def _cast_to(
-    plan: LogicalPlan, targets: Sequence[pa.DataType], node: exp.Expression, env: Environment
-) -> LogicalPlan:
+def _cast_to(plan: LogicalPlan, targets: Sequence[pa.DataType], node: exp.Expression, env: Environment) -> LogicalPlan:
     fields = plan.schema.fields
     if all(f.dtype == t for f, t in zip(fields, targets, strict=True)):
         return plan

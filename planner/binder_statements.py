@@ -125,9 +125,7 @@ def _insert(node: exp.Expression, env: Environment) -> Statement:
     return Insert(table, name, Query(plan, tuple(known)))
 
 
-def _targets(
-    columns: list[str], known: list[str], table: str, node: exp.Expression, env: Environment
-) -> list[int]:
+def _targets(columns: list[str], known: list[str], table: str, node: exp.Expression, env: Environment) -> list[int]:
     """The positions in the table of the columns that an INSERT names."""
     lowered = [k.lower() for k in known]
     found: list[int] = []

@@ -58,9 +58,7 @@ class Attachment:
     @property
     def needed(self) -> frozenset[ColumnId]:
         """The columns of the plan it is joined to, or of queries further out, that it reads."""
-        compared = (
-            frozenset() if self.comparison is None else columns_of(self.comparison) - self.plan.schema.ids
-        )
+        compared = frozenset() if self.comparison is None else columns_of(self.comparison) - self.plan.schema.ids
         return compared | self.captured.keys()
 
 

@@ -183,11 +183,7 @@ def _bind_function(source: exp.Expression, env: Environment, outer: OuterScope) 
             name, arguments = source.key, []
     if name not in _READERS:
         close = nearest(name, [*_READERS, "range", "generate_series"])
-        hint = (
-            f'did you mean "{close}"?'
-            if close
-            else f"there are range, generate_series, {', '.join(_READERS)}"
-        )
+        hint = f'did you mean "{close}"?' if close else f"there are range, generate_series, {', '.join(_READERS)}"
         raise env.unsupported(f'the table function "{name}" is not supported', source, hint=hint)
     paths, options = _file_arguments(arguments, source, env)
     with add_place(env, source):
@@ -200,12 +196,8 @@ def _file_arguments(
     options: dict[str, object] = {}
     plain: list[exp.Expression] = []
     for argument in arguments:
-        if isinstance(argument, exp.EQ | exp.PropertyEQ) and isinstance(
-            argument.this, exp.Column | exp.Identifier
-        ):
-            options[argument.this.name.lower()] = constant(
-                argument.expression, env, "a table function's argument"
-            )
+        if isinstance(argument, exp.EQ | exp.PropertyEQ) and isinstance(argument.this, exp.Column | exp.Identifier):
+            options[argument.this.name.lower()] = constant(argument.expression, env, "a table function's argument")
         else:
             plain.append(argument)
     if len(plain) != 1:
