@@ -97,9 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=FORMATS,
         help="how results are written (default: by the name given to -o, or table)",
     )
-    parser.add_argument(
-        "-o", dest="output", metavar="FILE", help="write results to a file, whole or not at all"
-    )
+    parser.add_argument("-o", dest="output", metavar="FILE", help="write results to a file, whole or not at all")
     parser.add_argument(
         "--set",
         dest="settings",

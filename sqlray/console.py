@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -18,6 +20,11 @@ from sqlray.result import Result
 from sqlray.session import Session
 from sqlray.shell_commands import run_command
 from sqlray.statements import Statement, split_statements
+
+# The lines around a table's rows: its frame, names, types, gap and footer, and the prompts before and after.
+_TABLE_FRAME = 10
+_FEWEST_ROWS = 10
+_EXPLAIN = re.compile(r"\s*explain\s+(analyze\s+)?", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -63,14 +70,14 @@ class Console:
         if statement.is_command:
             run_command(self, statement.text)
             return
-        self.last_query = statement.text
+        self.last_query = _EXPLAIN.sub("", statement.text)
         started = time.perf_counter()
         # A table is laid out before it is written, so that the progress bar is gone by then.
         buffer = io.BytesIO() if self.form == "table" else None
 
         def work() -> None:
             result = self.session.sql(statement.text)
-            self._write(result, self.out if buffer is None else buffer)
+            self._write(result, self.out if buffer is None else buffer, statement)
 
         run_cancellable(self.session, work, progress=self.shows_progress())
         if buffer is not None:
@@ -92,10 +99,13 @@ class Console:
         self.out.flush()
 
     def display_options(self) -> Options:
-        """The session's options of display."""
+        """The session's options of display; in a terminal, no more rows than leave the names on the screen."""
         options = Options()
         for name in ("max_rows", "max_width", "null_text"):
             options = options.set(name, self.session.option(name))
+        if self.interactive and options.max_rows:
+            fitting = max(shutil.get_terminal_size().lines - _TABLE_FRAME, _FEWEST_ROWS)
+            return options.set("max_rows", min(options.max_rows, fitting))
         return options
 
     def shows_progress(self) -> bool:
@@ -103,10 +113,13 @@ class Console:
         wanted = self.session.option("progress") is True
         return wanted and sys.stderr.isatty() and (self.form == "table" or not self.out.isatty())
 
-    def _write(self, result: Result, out: BinaryIO) -> None:
+    def _write(self, result: Result, out: BinaryIO, statement: Statement) -> None:
         if not result.columns:
             if self.form == "table" and (result.message or self.interactive):
                 out.write(f"{result.message or 'OK'}\n".encode())
+            return
+        if self.form == "table" and _EXPLAIN.match(statement.text):
+            out.write("\n".join(str(row[0]) for row in result).encode() + b"\n")
             return
         self.written += 1
         check_one_result(self.form, self.written)

@@ -119,9 +119,7 @@ def _write_csv(result: Result, out: BinaryIO) -> int:
                 table = table.set_column(index, field.name, text)
         frame = cast(pl.DataFrame, pl.from_arrow(table))
         # "%.f" writes a fraction of a second only where there is one.
-        text = frame.write_csv(
-            include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.f", time_format="%H:%M:%S%.f"
-        )
+        text = frame.write_csv(include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.f", time_format="%H:%M:%S%.f")
         out.write(text.encode())
     return rows
 
@@ -201,9 +199,7 @@ def _write_markdown(result: Result, out: BinaryIO, options: Options) -> int:
     ]
     right = [is_numeric(field.type) for field in table.schema]
     widths = [max(3, *map(len, cells)) for cells in columns]
-    rules = [
-        "-" * (width - 1) + (":" if numeric else "-") for width, numeric in zip(widths, right, strict=True)
-    ]
+    rules = ["-" * (width - 1) + (":" if numeric else "-") for width, numeric in zip(widths, right, strict=True)]
     for index in range(table.num_rows + 1):
         cells = [pad(c[index], w, right=r) for c, w, r in zip(columns, widths, right, strict=True)]
         out.write(_markdown_row(cells))

@@ -184,10 +184,7 @@ def render_html(preview: Preview, *, null: str = "NULL") -> str:
     for index in range(preview.shown):
         if index == preview.head.num_rows:
             body.append("<tr>" + '<td style="text-align:center">⋮</td>' * len(columns) + "</tr>")
-        cells = (
-            f'<td style="text-align:{_align(column)}">{_escape(column.cells[index])}</td>'
-            for column in columns
-        )
+        cells = (f'<td style="text-align:{_align(column)}">{_escape(column.cells[index])}</td>' for column in columns)
         body.append(f"<tr>{''.join(cells)}</tr>")
     footer = f"<p><small>{_footer(preview, len(columns), 0)}</small></p>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>{footer}"

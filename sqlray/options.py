@@ -138,20 +138,13 @@ class Options:
 
     memory_limit: int = _option(parse_size, "70%", "memory for data; more than this is spilled to disk")
     temp_directory: str = _option(_directory, tempfile.gettempdir(), "where spilled data goes")
-    threads: int = _option(
-        parse_count, "0", "threads of the kernels, 0 for every core; fixed when the first query starts"
-    )
-    partitions: int = _option(
-        parse_count, "0", "partitions of every shuffle, 0 for as many as the data calls for"
-    )
+    partitions: int = _option(parse_count, "0", "partitions of every shuffle, 0 for as many as the data calls for")
     staged: bool = _option(parse_bool, "false", "cut the plan into stages even where one task would do")
-    broadcast_limit: int = _option(
-        parse_size, "64MB", "largest table that is sent whole to every partition of a join"
+    broadcast_limit: int = _option(parse_size, "64MB", "largest table that is sent whole to every partition of a join")
+    device: str = _option(
+        _choice("auto", "cpu"), "auto", "where kernels run: 'cpu', or 'auto', which is the CPU as well so far"
     )
-    device: str = _option(_choice("auto", "cpu"), "auto", "where kernels run: 'auto' or 'cpu'")
-    disabled_rules: tuple[str, ...] = _option(
-        parse_names, "", "optimizer rules to leave out, separated by commas"
-    )
+    disabled_rules: tuple[str, ...] = _option(parse_names, "", "optimizer rules to leave out, separated by commas")
     dialect: str = _option(parse_text, "duckdb", "the SQL dialect that queries are written in")
     progress: bool = _option(parse_bool, "true", "show a progress bar on what takes over a second")
     timer: bool = _option(parse_bool, "true", "show the time that each statement took")
@@ -184,9 +177,7 @@ class Options:
     def describe(self) -> list[OptionRow]:
         """All options with their values, defaults and help, in the table's order."""
         return [
-            OptionRow(
-                option.name, format_value(option, getattr(self, option.name)), *_default_and_help(option)
-            )
+            OptionRow(option.name, format_value(option, getattr(self, option.name)), *_default_and_help(option))
             for option in fields(self)
         ]
 

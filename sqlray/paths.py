@@ -15,9 +15,7 @@ def register_path(session: Session, path: str) -> str:
     named = _NAMED.fullmatch(path)
     name, source = (named[1], named[2]) if named else (table_name(path), path)
     if name in session.tables():
-        raise BindError(
-            f"there already is a table '{name}'", hint=f"give '{source}' another name: NAME={source}"
-        )
+        raise BindError(f"there already is a table '{name}'", hint=f"give '{source}' another name: NAME={source}")
     session.register(name, source)
     return name
 

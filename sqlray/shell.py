@@ -51,9 +51,7 @@ def run_shell(session: Session, form: str) -> None:
         print(f"tables: {', '.join(sorted(tables))}")
     while True:
         try:
-            text = prompt.prompt(
-                [("class:prompt", _PROMPT)], prompt_continuation=[("class:prompt", _CONTINUATION)]
-            )
+            text = prompt.prompt([("class:prompt", _PROMPT)], prompt_continuation=[("class:prompt", _CONTINUATION)])
         except KeyboardInterrupt:  # Ctrl-C at the prompt drops what was typed
             continue
         except EOFError:

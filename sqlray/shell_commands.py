@@ -60,9 +60,7 @@ def _schema(console: Console, argument: str) -> None:
     tables = console.session.tables()
     if argument and argument not in tables:
         close = nearest(argument, tables)
-        raise SqlrayError(
-            f"there is no table '{argument}'", hint=f"did you mean '{close}'?" if close else None
-        )
+        raise SqlrayError(f"there is no table '{argument}'", hint=f"did you mean '{close}'?" if close else None)
     for name in [argument] if argument else sorted(tables):
         schema = console.session.schema(name)
         console.show(f"{name} (")
@@ -145,9 +143,7 @@ def _set(console: Console, argument: str) -> None:
 def _help(console: Console, argument: str) -> None:
     width = max(len(command.usage) for command in COMMANDS.values())
     console.show("\n".join(f"{command.usage:{width}}  {command.help}" for command in COMMANDS.values()))
-    console.show(
-        "\nAnything else is SQL; a semicolon ends a statement. Ctrl-C cancels a query, Ctrl-D leaves."
-    )
+    console.show("\nAnything else is SQL; a semicolon ends a statement. Ctrl-C cancels a query, Ctrl-D leaves.")
 
 
 def _quit(console: Console, argument: str) -> None:

@@ -96,13 +96,9 @@ KEYWORDS = [
 
 _WORD = re.compile(r"[A-Za-z_][\w]*$")
 _QUALIFIED = re.compile(r"""(?:([A-Za-z_]\w*)|"([^"]+)")\.(\w*)$""")
-_AFTER_RELATION = re.compile(
-    r"\b(?:from|join|into|table|describe|view)\s+(?:[\w\"]+\s*,\s*)*$", re.IGNORECASE
-)
+_AFTER_RELATION = re.compile(r"\b(?:from|join|into|table|describe|view)\s+(?:[\w\"]+\s*,\s*)*$", re.IGNORECASE)
 _OPEN_PATH = re.compile(r"\b(?:from|join)\s+'([^']*)$", re.IGNORECASE)
-_ALIAS = re.compile(
-    r"""\b(?:from|join|,)\s*(?:([A-Za-z_]\w*)|"([^"]+)")\s+(?:as\s+)?([A-Za-z_]\w*)""", re.IGNORECASE
-)
+_ALIAS = re.compile(r"""\b(?:from|join|,)\s*(?:([A-Za-z_]\w*)|"([^"]+)")\s+(?:as\s+)?([A-Za-z_]\w*)""", re.IGNORECASE)
 _MENTIONED = re.compile(r"""[A-Za-z_]\w*|(?<=")[^"]+(?=")""")
 
 

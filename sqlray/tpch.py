@@ -45,9 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="time the queries")
     run.add_argument("--runs", type=_positive, default=3, metavar="N", help="runs of each query (default: 3)")
-    run.add_argument(
-        "--compare", type=_peers, default=[], metavar="PEERS", help="engines to run beside: duckdb,polars"
-    )
+    run.add_argument("--compare", type=_peers, default=[], metavar="PEERS", help="engines to run beside: duckdb,polars")
     run.add_argument("--memory", action="store_true", help="peak memory, each query in a fresh process")
     run.add_argument("--format", choices=FORMATS, help="how the table is written (default: table)")
     run.add_argument("-o", dest="output", metavar="FILE", help="write the table to a file")
@@ -56,9 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, check):
         command.add_argument("--data", metavar="DIR", help="directory with the tables as Parquet files")
         _add_scale(command)
-        command.add_argument(
-            "--queries", type=_queries, default=list(NUMBERS), metavar="LIST", help="such as 1,3,5-8"
-        )
+        command.add_argument("--queries", type=_queries, default=list(NUMBERS), metavar="LIST", help="such as 1,3,5-8")
         command.add_argument("--memory-limit", metavar="SIZE", help="sqlray's memory_limit, such as 2GB")
         command.add_argument("--partitions", metavar="N", help="force the plan into stages of N partitions")
         command.add_argument(

@@ -72,9 +72,7 @@ def _run_generator(command: str, scale: float, directory: Path) -> None:
     # The format is a subcommand from version 4 on, and was an option before.
     outcome = subprocess.run([command, "parquet", *common], capture_output=True, text=True, check=False)
     if outcome.returncode == 2:
-        outcome = subprocess.run(
-            [command, "--format", "parquet", *common], capture_output=True, text=True, check=False
-        )
+        outcome = subprocess.run([command, "--format", "parquet", *common], capture_output=True, text=True, check=False)
     if outcome.returncode:
         lines = outcome.stderr.strip().splitlines() or [f"exit status {outcome.returncode}"]
         raise ExecutionError(f"tpchgen-cli failed: {lines[-1]}")

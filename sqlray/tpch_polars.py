@@ -92,9 +92,7 @@ def q04(t: Tables) -> pl.LazyFrame:
 
 
 def q05(t: Tables) -> pl.LazyFrame:
-    orders = t["orders"].filter(
-        col("o_orderdate").is_between(date(1994, 1, 1), date(1995, 1, 1), closed="left")
-    )
+    orders = t["orders"].filter(col("o_orderdate").is_between(date(1994, 1, 1), date(1995, 1, 1), closed="left"))
     return (
         t["region"]
         .filter(col("r_name") == "ASIA")
@@ -152,9 +150,7 @@ def q08(t: Tables) -> pl.LazyFrame:
         .join(t["region"].filter(col("r_name") == "AMERICA"), left_on="n_regionkey", right_on="r_regionkey")
         .join(t["nation"].select("n_nationkey", "n_name"), left_on="s_nationkey", right_on="n_nationkey")
         .with_columns(col("o_orderdate").dt.year().alias("o_year"), _revenue().alias("volume"))
-        .with_columns(
-            pl.when(col("n_name") == "BRAZIL").then(col("volume")).otherwise(0).alias("brazil_volume")
-        )
+        .with_columns(pl.when(col("n_name") == "BRAZIL").then(col("volume")).otherwise(0).alias("brazil_volume"))
         .group_by("o_year")
         .agg((col("brazil_volume").sum() / col("volume").sum()).alias("mkt_share"))
         .sort("o_year")
@@ -182,9 +178,7 @@ def q09(t: Tables) -> pl.LazyFrame:
 
 
 def q10(t: Tables) -> pl.LazyFrame:
-    orders = t["orders"].filter(
-        col("o_orderdate").is_between(date(1993, 10, 1), date(1994, 1, 1), closed="left")
-    )
+    orders = t["orders"].filter(col("o_orderdate").is_between(date(1993, 10, 1), date(1994, 1, 1), closed="left"))
     keys = ["c_custkey", "c_name", "c_acctbal", "c_phone", "n_name", "c_address", "c_comment"]
     return (
         t["customer"]
@@ -382,9 +376,7 @@ def q21(t: Tables) -> pl.LazyFrame:
         .filter(col("one_late"))
         .join(several, on="l_orderkey")
         .join(t["supplier"], left_on="l_suppkey", right_on="s_suppkey")
-        .join(
-            t["nation"].filter(col("n_name") == "SAUDI ARABIA"), left_on="s_nationkey", right_on="n_nationkey"
-        )
+        .join(t["nation"].filter(col("n_name") == "SAUDI ARABIA"), left_on="s_nationkey", right_on="n_nationkey")
         .join(t["orders"].filter(col("o_orderstatus") == "F"), left_on="l_orderkey", right_on="o_orderkey")
         .group_by("s_name")
         .agg(pl.len().alias("numwait"))

@@ -65,9 +65,7 @@ class QueryTimes:
 def measure(plan: RunPlan) -> Iterator[QueryTimes]:
     """Run every query and yield its times as soon as they are there."""
     with ExitStack() as stack:
-        workers = {
-            engine: stack.enter_context(Worker(engine, plan.paths, plan.settings)) for engine in plan.engines
-        }
+        workers = {engine: stack.enter_context(Worker(engine, plan.paths, plan.settings)) for engine in plan.engines}
         for number in plan.queries:
             runs: dict[str, list[Measurement]] = {engine: [] for engine in plan.engines}
             for _ in range(plan.runs):
@@ -88,8 +86,7 @@ def _peaks(plan: RunPlan, number: int) -> dict[str, int]:
 def _summary(number: int, runs: dict[str, list[Measurement]], peaks: dict[str, int]) -> QueryTimes:
     errors = {engine: m.error for engine, ms in runs.items() for m in ms if m.error is not None}
     seconds = {
-        engine: None if engine in errors else statistics.median(m.seconds for m in ms)
-        for engine, ms in runs.items()
+        engine: None if engine in errors else statistics.median(m.seconds for m in ms) for engine, ms in runs.items()
     }
     return QueryTimes(number, runs["sqlray"][0].rows, seconds, peaks, errors)
 
@@ -101,9 +98,7 @@ class _Column:
     cell: Callable[[QueryTimes], str]
 
 
-def print_report(
-    plan: RunPlan, results: Iterator[QueryTimes], show: Callable[[str], None]
-) -> list[QueryTimes]:
+def print_report(plan: RunPlan, results: Iterator[QueryTimes], show: Callable[[str], None]) -> list[QueryTimes]:
     """Show each query's line as it comes and the totals at the end; returns all results."""
     columns = _columns(plan)
     show("  ".join(pad(column.name, column.width, right=True) for column in columns))
@@ -147,9 +142,7 @@ def _totals(plan: RunPlan, results: list[QueryTimes]) -> list[str]:
     if ratios:
         mean = math.exp(statistics.fmean(math.log(ratio) for ratio, _ in ratios))
         worst, number = max(ratios)
-        lines.append(
-            f"time over the fastest peer: geometric mean {mean:.2f}, worst {worst:.2f} (q{number:02})"
-        )
+        lines.append(f"time over the fastest peer: geometric mean {mean:.2f}, worst {worst:.2f} (q{number:02})")
     return lines
 
 
