@@ -108,7 +108,7 @@ def _whole(value: Value, scope: Scope) -> Value:
 def _round_down(value: Value, scale: int, scope: Scope) -> Value:
     """A decimal at a smaller scale, halves away from zero. The result's precision is 38."""
     cut = value.dtype.scale - scale
-    unit = 10**cut
+    unit = int(10**cut)
     low, high = bounds_of(value)
     half = unit // 2
     store = scaled_store((low - half, high + half), scope.device)

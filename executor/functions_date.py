@@ -216,7 +216,7 @@ def _time_add(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
 def _interval_add(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     sums = [a + b for a, b in zip(parts(args[0].expr), parts(args[1].expr), strict=True)]
     known = pl.when(args[0].expr.is_not_null() & args[1].expr.is_not_null()).then(True)
-    return Value(interval(*sums, like=known), dtype)
+    return Value(interval(sums[0], sums[1], sums[2], known), dtype)
 
 
 def _interval_negate(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
@@ -245,7 +245,7 @@ def _interval_scale(divide: bool) -> Function:
         if divide:
             known = pl.when(known & (factor != 0)).then(True)
         safe = [pl.when(known).then(x) for x in (whole_months, whole_days, all_micros)]
-        return Value(interval(*safe, like=known), dtype)
+        return Value(interval(safe[0], safe[1], safe[2], known), dtype)
 
     return compute
 
@@ -333,6 +333,9 @@ DATES: dict[str, Function] = {
     "current_date": _now(lambda moment: moment.date()),
     "localtime": _now(lambda moment: moment.time()),
     "to_years": _to_interval(months=12),
+    "to_decades": _to_interval(months=120),
+    "to_centuries": _to_interval(months=1200),
+    "to_millennia": _to_interval(months=12000),
     "to_quarters": _to_interval(months=3),
     "to_months": _to_interval(months=1),
     "to_weeks": _to_interval(days=7),

@@ -186,7 +186,7 @@ def _shift(left: bool) -> Function:
         factor = pl.lit(2, dtype=pl.Int128).pow(by.clip(0, 64).cast(pl.UInt32))
         inside = (by >= 0) & (by < dtype.bit_width)
         moved = value * factor if left else value // factor
-        result = pl.when(inside).then(moved).when(by.is_not_null() & value.is_not_null()).then(0)
+        result: pl.Expr = pl.when(inside).then(moved).when(by.is_not_null() & value.is_not_null()).then(0)
         if left:
             result = checked(result, value < 0, Failure.NEGATIVE_SHIFT, scope)
         return Value(strict_cast(result, polars_dtype(dtype), scope), dtype)

@@ -8,10 +8,11 @@ ones get a partner column that keeps the plain ones' NULLs apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
+from executor.dtypes import polars_dtype
 from executor.expressions import translate, unify
 from executor.frame import Context, Frame
 from executor.intervals import interval_length
@@ -53,7 +54,7 @@ def join_keys(
     values = []
     for (mine, theirs), safe in distinct.items():
         a, b = unify((translate(mine, scopes[0]), translate(theirs, scopes[1])), scopes[0])
-        values.append((a, b, safe))
+        values.append((*_same_precision(a, b), safe))
     packed = _pack([(a, b) for a, b, safe in values]) if not any(safe for _, _, safe in values) else None
     if packed is not None:
         exprs = [packed]
@@ -66,6 +67,16 @@ def join_keys(
     if flags[0] or flags[1]:
         exprs.append((_flag(flags[0], scopes[0], 1), _flag(flags[1], scopes[1], 2)))
     return Keys(tuple(a for a, _ in exprs), tuple(b for _, b in exprs), nulls_equal)
+
+
+def _same_precision(a: Value, b: Value) -> tuple[Value, Value]:
+    """Decimals of the same precision: polars 1.44 does not join those of different ones."""
+    if not types.is_decimal(a.dtype) or a.store is not Store.NATIVE or a.dtype == b.dtype:
+        return a, b
+    dtype = a.dtype if a.dtype.precision > b.dtype.precision else b.dtype
+    return tuple(  # type: ignore[return-value]
+        v if v.dtype == dtype else replace(v, expr=v.expr.cast(polars_dtype(dtype)), dtype=dtype) for v in (a, b)
+    )
 
 
 def _comparable(value: Value) -> pl.Expr:

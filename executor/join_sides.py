@@ -101,8 +101,15 @@ def equi_join(
 def with_keys(
     lazy: pl.LazyFrame, keys: Sequence[pl.Expr], context: Context
 ) -> tuple[pl.LazyFrame, list[pl.Expr]]:
-    """The frame with its computed keys as columns: Polars 1.44 loses the columns of keys that are expressions."""
-    names = [None if k.meta.is_column() else context.fresh("key") for k in keys]
+    """The frame with its computed keys as columns: Polars 1.44 loses the columns of keys that are expressions.
+
+    A column that is a key twice gets a copy. Polars would else deduce that its two partners are equal, and panics where
+    it meets that predicate at a cross join with a filter of its own.
+    """
+    plain = [k.meta.output_name() if k.meta.is_column() else None for k in keys]
+    names = [
+        context.fresh("key") if name is None or name in plain[:i] else None for i, name in enumerate(plain)
+    ]
     computed = [k.alias(n) for k, n in zip(keys, names, strict=True) if n is not None]
     columns = [k if n is None else pl.col(n) for k, n in zip(keys, names, strict=True)]
     return (lazy.with_columns(computed) if computed else lazy), columns

@@ -230,11 +230,11 @@ def _avg(argument: Argument) -> Value:
     value, dtype = argument.value, argument.call.dtype
     if types.is_temporal(value.dtype):
         micros = value.expr.cast(pl.Datetime("us")).cast(pl.Int64)
-        total, count = micros.cast(pl.Int128).sum(), argument.expr.count().cast(pl.Int128)
+        micros_sum, count = micros.cast(pl.Int128).sum(), argument.expr.count().cast(pl.Int128)
         # DuckDB's rounding: before 1970 toward zero, after it to the nearest, halves down.
-        size = total.abs() // count
-        up = (total > 0) & ((total.abs() % count) * 2 > count)
-        mean = (pl.when(total < 0).then(0 - size).otherwise(size) + up.cast(pl.Int128)).cast(pl.Int64)
+        size = micros_sum.abs() // count
+        up = (micros_sum > 0) & ((micros_sum.abs() % count) * 2 > count)
+        mean = (pl.when(micros_sum < 0).then(0 - size).otherwise(size) + up.cast(pl.Int128)).cast(pl.Int64)
         return Value(_or_null(mean.cast(polars_dtype(dtype)), argument), dtype)
     if types.is_float(value.dtype):
         return Value(value.expr.cast(pl.Float64).mean(), dtype)

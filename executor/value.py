@@ -112,7 +112,7 @@ def to_unscaled(value: Any, dtype: pa.DataType) -> int:
         raise PlanError(f"{value} is not a number")
     number = int("".join(map(str, digits)) or "0")
     shift = exponent + scale
-    number = number * 10**shift if shift >= 0 else number // 10**-shift
+    number = number * int(10**shift) if shift >= 0 else number // int(10**-shift)
     return -number if sign else number
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 import sqlray
 
-UTC = dt.timezone.utc
+UTC = dt.UTC
 INTEGERS = [0, 1, -1, 2, 7, -8, 100, 12345, 2**31 - 1, -(2**31)]
 BIG = [0, 1, -1, 3, 10**12, -(10**12), 2**62, 2**63 - 1, -(2**63)]
 SMALL = [0, 1, 2, 3, 5, -1, -2, -5]
@@ -26,9 +26,12 @@ FINITE = [0.0, 1.5, -2.5, 0.25, 0.5, 2.0, -0.75, 100.0, 1.0]
 STRINGS = ["", "a", "abc", "Hello World", "aXbXc", "äöü", "a%b_c", "  pad ", "x\ny", "ABCabc", "日本語", "a,b,,c"]
 NUMERIC_TEXT = ["1", "-5", " 7 ", "1.5", "2.5", "-2.5", "1e3", "+4", "abc", "", "99999999999"]
 DATE_TEXT = ["2020-02-29", "2020-2-3", " 1969-12-31", "2020-13-01", "x", "0001-01-01", "2020-01-01 10:00:00"]
-DATES = [dt.date(*x) for x in ((1970, 1, 1), (1969, 12, 31), (2000, 2, 29), (2024, 12, 30), (1899, 3, 1), (2020, 1, 31))]
+DATES = [
+    dt.date(*x) for x in ((1970, 1, 1), (1969, 12, 31), (2000, 2, 29), (2024, 12, 30), (1899, 3, 1), (2020, 1, 31))
+]
 TIMESTAMPS = [
-    dt.datetime(1970, 1, 1), dt.datetime(1969, 12, 31, 23, 59, 59, 999999), dt.datetime(2000, 2, 29, 12, 30, 15, 250000),
+    dt.datetime(1970, 1, 1),
+    dt.datetime(1969, 12, 31, 23, 59, 59, 999999), dt.datetime(2000, 2, 29, 12, 30, 15, 250000),
     dt.datetime(2024, 12, 30, 1), dt.datetime(1899, 3, 1, 6, 7, 8), dt.datetime(2020, 1, 31, 10, 20, 30),
 ]  # fmt: skip
 TIMES = [dt.time(0, 0), dt.time(23, 59, 59, 999999), dt.time(12, 30, 15, 500000), dt.time(6, 7, 8)]
@@ -36,9 +39,11 @@ TIMES = [dt.time(0, 0), dt.time(23, 59, 59, 999999), dt.time(12, 30, 15, 500000)
 COLUMNS: dict[str, tuple[pa.DataType, list[Any]]] = {
     "i": (pa.int32(), INTEGERS), "j": (pa.int32(), SMALL), "b": (pa.int64(), BIG), "n": (pa.int64(), SMALL),
     "t": (pa.int8(), [0, 1, -1, 127, -128, 5]), "u": (pa.uint8(), [0, 1, 200, 255]),
-    "d": (pa.decimal128(15, 2), DECIMALS), "e": (pa.decimal128(9, 4), [Decimal(x) for x in ("0", "1.5", "-0.0001", "3.1415")]),
+    "d": (pa.decimal128(15, 2), DECIMALS),
+    "e": (pa.decimal128(9, 4), [Decimal(x) for x in ("0", "1.5", "-0.0001", "3.1415")]),
     "w": (pa.decimal128(38, 4), WIDE),
-    "f": (pa.float64(), DOUBLES), "g": (pa.float64(), FINITE), "r": (pa.float32(), [0.0, 1.5, -2.25, 0.1, 3e38]),
+    "f": (pa.float64(), DOUBLES),
+    "g": (pa.float64(), FINITE), "r": (pa.float32(), [0.0, 1.5, -2.25, 0.1, 3e38]),
     "s": (pa.string(), STRINGS), "p": (pa.string(), ["a", "b", "%", "a%", "%b%", "_", "X", "", "o W"]),
     "x": (pa.string(), NUMERIC_TEXT), "y": (pa.string(), DATE_TEXT),
     "k": (pa.bool_(), [True, False]), "l": (pa.bool_(), [True, False]),

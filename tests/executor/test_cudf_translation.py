@@ -15,7 +15,7 @@ from planner.expr import column_name
 from planner.physical import InputExec
 from planner.stages import Stage
 from planner.tree import walk
-from sqlray import session as session_module
+from sqlray import pipeline
 from tpch_queries import NUMBERS, TABLES, query
 
 translator = pytest.importorskip(
@@ -26,14 +26,14 @@ translator = pytest.importorskip(
 def stages(session: sqlray.Session, sql: str, monkeypatch: pytest.MonkeyPatch) -> list[Stage]:
     """The stages that a query is cut into."""
     planned: list[Any] = []
-    real = session_module.pipeline.plan
+    real = pipeline.plan
 
     def remember(*args: Any) -> Any:
         planned.append(real(*args))
         return planned[-1]
 
     with monkeypatch.context() as patched:
-        patched.setattr(session_module.pipeline, "plan", remember)
+        patched.setattr(pipeline, "plan", remember)
         session.sql(sql)
     return list(planned[-1].physical.graph.stages)
 

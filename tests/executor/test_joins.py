@@ -59,7 +59,8 @@ def compare(op: str, a: Any, b: Any) -> bool | None:
         return (1, 0.0) if isinstance(x, float) and math.isnan(x) else (0, x)
 
     a, b = order(a), order(b)
-    return {"=": a == b, "<>": a != b, "<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[op]
+    truth: dict[str, bool] = {"=": a == b, "<>": a != b, "<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}
+    return truth[op]
 
 
 def plain(row: Row) -> Row:
@@ -117,12 +118,12 @@ def check(
     left = random_rows(rng, rng.choice([0, 1, 7, 12]), kinds) or [tuple(None for _ in kinds)]
     right = random_rows(rng, rng.choice([0, 1, 6, 12]), kinds)
     dtypes = [DTYPES[k] for k in kinds]
-    scan_left, l = make_scan(left, dtypes, "l")
-    scan_right, r = make_scan(right, dtypes, "r")
+    scan_left, mine = make_scan(left, dtypes, "l")
+    scan_right, theirs = make_scan(right, dtypes, "r")
 
     def operand(text: str) -> Expr:
         if text[0] in "lr":
-            return column((l if text[0] == "l" else r)[int(text[1:])])
+            return column((mine if text[0] == "l" else theirs)[int(text[1:])])
         return Literal(int(text), types.BIGINT)
 
     def read(text: str, a: Row, b: Row) -> Any:
@@ -136,12 +137,12 @@ def check(
     conditions = tuple(Comparison(op, operand(x), operand(y)) for op, x, y in residual)
     compared = None
     if comparison is not None:
-        compared = Comparison(comparison[0], column(l[comparison[1]]), column(r[comparison[2]]))
+        compared = Comparison(comparison[0], column(mine[comparison[1]]), column(theirs[comparison[2]]))
     schema = Schema(join_fields(kind, scan_left.schema, scan_right.schema, mark))
     plan: HashJoinExec | NestedLoopJoinExec
     if key_ops:
         pairs = tuple(
-            KeyPair(column(l[i]), column(r[i]), op == "is not distinct from") for i, op in enumerate(key_ops)
+            KeyPair(column(mine[i]), column(theirs[i]), op == "is not distinct from") for i, op in enumerate(key_ops)
         )
         plan = HashJoinExec(kind, scan_left, scan_right, pairs, schema, conditions, compared, mark, build)
     else:
