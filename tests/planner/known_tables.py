@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
 
@@ -14,17 +13,13 @@ from planner import types
 from planner.catalog import ColumnStatistics, Split, TableStatistics
 from planner.expr import new_field
 from planner.logical import Scan
+from tests.planner.interpreter import ListTable
 
 MONEY = types.decimal(15, 2)
 
 
-@dataclass(frozen=True, slots=True)
-class RowsTable:
-    """Rows with their true statistics (a ``ListTable`` that tells what it knows)."""
-
-    name: str
-    schema: pa.Schema
-    rows: tuple[tuple[Any, ...], ...]
+class RowsTable(ListTable):
+    """Rows with their true statistics."""
 
     def statistics(self, columns: Sequence[str]) -> TableStatistics:
         found = {}
@@ -42,9 +37,6 @@ class RowsTable:
                 distinct == len(values),
             )
         return TableStatistics(float(len(self.rows)), True, found)
-
-    def splits(self) -> tuple[Split, ...]:
-        return (Split(None),)
 
 
 @dataclass(frozen=True, slots=True)
