@@ -98,18 +98,14 @@ def equi_join(
     )
 
 
-def with_keys(
-    lazy: pl.LazyFrame, keys: Sequence[pl.Expr], context: Context
-) -> tuple[pl.LazyFrame, list[pl.Expr]]:
+def with_keys(lazy: pl.LazyFrame, keys: Sequence[pl.Expr], context: Context) -> tuple[pl.LazyFrame, list[pl.Expr]]:
     """The frame with its computed keys as columns: Polars 1.44 loses the columns of keys that are expressions.
 
     A column that is a key twice gets a copy. Polars would else deduce that its two partners are equal, and panics where
     it meets that predicate at a cross join with a filter of its own.
     """
     plain = [k.meta.output_name() if k.meta.is_column() else None for k in keys]
-    names = [
-        context.fresh("key") if name is None or name in plain[:i] else None for i, name in enumerate(plain)
-    ]
+    names = [context.fresh("key") if name is None or name in plain[:i] else None for i, name in enumerate(plain)]
     computed = [k.alias(n) for k, n in zip(keys, names, strict=True) if n is not None]
     columns = [k if n is None else pl.col(n) for k, n in zip(keys, names, strict=True)]
     return (lazy.with_columns(computed) if computed else lazy), columns
@@ -121,9 +117,7 @@ def inner_join(sides: Sides, context: Context) -> Frame:
     keys = join_keys(sides.pairs, ((), ()), left, sides.right, sides.bounds, context)
     lazy = equi_join(left.lazy, sides.right.lazy, keys, "inner", sides.build, context)
     rows = (
-        left.max_rows * sides.right.max_rows
-        if left.max_rows is not None and sides.right.max_rows is not None
-        else None
+        left.max_rows * sides.right.max_rows if left.max_rows is not None and sides.right.max_rows is not None else None
     )
     return filtered(Frame(lazy, sides.columns, rows), sides.both, sides.bounds, context)
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from planner import types
 from planner.expr import (
     TRUE,
     Case,
+    Expr,
     IsNull,
     column,
     new_field,
     null,
     substitute,
 )
-from planner.logical import DependentJoin, Item, Join, JoinKind, LogicalPlan, Project, project_to
+from planner.logical import Aggregate, DependentJoin, Item, Join, JoinKind, LogicalPlan, Project, project_to
 from planner.optimizer.construct import extended
 from planner.optimizer.context import OptimizerContext
-from planner.optimizer.decorrelate_domain import Domain, domain_of, same_value
-from planner.optimizer.decorrelate_one_row import join_one_row
+from planner.optimizer.decorrelate_domain import Domain, Tagged, domain_of, equal_tags
+from planner.optimizer.decorrelate_one_row import finish, join_one_row, one_row, renamed_calls
 from planner.optimizer.decorrelate_pull import Need, Pull, Pulled
 from planner.optimizer.decorrelate_push import Push
 from planner.optimizer.push_filters import is_fallible
@@ -77,17 +78,30 @@ class _Decorrelation:
         return node if self.reads.of(node) else self._push(node)
 
     def _push(self, node: DependentJoin) -> LogicalPlan:
-        columns = self.reads.of(node.right) & node.left.schema.ids
+        row = one_row(node.right)
+        body = node.right if row is None or not isinstance(row.base, Aggregate) else row.base
+        columns = self.reads.of(body) & node.left.schema.ids
         left, domain = domain_of(node.left, columns)
-        fallible = any(is_fallible(e) for n in walk(node.right) for e in n.expressions())
-        tagged = Push(domain, self.reads, fallible)(node.right)
-        same = (
-            same_value(column(left.schema[c]), left.schema, tag, tagged.plan.schema)
-            for c, tag in sorted(tagged.tags.items())
-        )
-        condition = (*same, *node.condition)
-        joined = Join(node.kind, left, tagged.plan, condition, node.comparison, node.mark)
-        return _inline_single_use(project_to(joined, [f.id for f in node.schema]), domain)
+        fallible = any(is_fallible(e) for n in walk(body) for e in n.expressions())
+        push = Push(domain, self.reads, fallible)
+        if row is not None and isinstance(row.base, Aggregate):
+            # A left row without a partner has the value of an empty group: the domain is not needed for that.
+            tagged = push(row.base.input, columns)
+            calls, values = renamed_calls(row.base.aggregates)
+            groups = push.grouped(replace(row.base, aggregates=calls), tagged, tuple(tagged.tags.values()))
+            condition = _same_combination(left, Tagged(groups, tagged.tags))
+            plan = finish(node, Join(JoinKind.LEFT, left, groups, condition), row, values)
+        else:
+            tagged = push(body)
+            condition = (*_same_combination(left, tagged), *node.condition)
+            joined = Join(node.kind, left, tagged.plan, condition, node.comparison, node.mark)
+            plan = project_to(joined, [f.id for f in node.schema])
+        return _inline_single_use(plan, domain)
+
+
+def _same_combination(left: LogicalPlan, right: Tagged) -> tuple[Expr, ...]:
+    """The predicates that a row of ``right`` belongs to the values of a left row."""
+    return equal_tags(Tagged(left, {c: column(left.schema[c]) for c in sorted(right.tags)}), right)
 
 
 def _need(node: DependentJoin) -> Need:

@@ -89,9 +89,7 @@ def domain_of(left: LogicalPlan, columns: Set[ColumnId]) -> tuple[LogicalPlan, D
     return left, Domain(CommonSubplan(distinct, "domain"), fields)
 
 
-def _shared(
-    left: LogicalPlan, columns: Set[ColumnId]
-) -> tuple[LogicalPlan, LogicalPlan, dict[ColumnId, ColumnId]]:
+def _shared(left: LogicalPlan, columns: Set[ColumnId]) -> tuple[LogicalPlan, LogicalPlan, dict[ColumnId, ColumnId]]:
     """``left``, a plan with the same values of ``columns``, and the ids these have there.
 
     What is costly or not deterministic is computed once, for both. Joins that keep every left row do not
@@ -102,9 +100,7 @@ def _shared(
             kept, source, names = _shared(inner, columns)
             return left.with_children((kept, left.right)), source, names
         case Project(inner, items) if all(isinstance(i.expr, Column) for i in items if i.field.id in columns):
-            below = {
-                i.field.id: i.expr.id for i in items if isinstance(i.expr, Column) and i.field.id in columns
-            }
+            below = {i.field.id: i.expr.id for i in items if isinstance(i.expr, Column) and i.field.id in columns}
             kept, source, names = _shared(inner, frozenset(below.values()))
             return left.with_children((kept,)), source, {c: names[b] for c, b in below.items()}
         case _ if _is_cheap(left):

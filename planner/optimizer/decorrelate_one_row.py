@@ -15,7 +15,7 @@ count(*)`` and ``coalesce(sum(x), 0)`` come out right too). TPC-H Q17:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from planner.expr import (
@@ -66,14 +66,12 @@ def empty_group_value(call: AggregateCall, value: Column) -> Expr:
 def renamed_calls(items: Sequence[AggregateItem]) -> tuple[tuple[AggregateItem, ...], dict[ColumnId, Expr]]:
     """The same aggregates under new ids, and what the old ids stand for after an outer join."""
     renamed = tuple(replace(a, field=replace(a.field, id=mint())) for a in items)
-    values = {
-        a.field.id: empty_group_value(a.call, column(b.field)) for a, b in zip(items, renamed, strict=True)
-    }
+    values = {a.field.id: empty_group_value(a.call, column(b.field)) for a, b in zip(items, renamed, strict=True)}
     return renamed, values
 
 
 @dataclass(frozen=True, slots=True)
-class _OneRow:
+class OneRow:
     """``values`` of the row's columns and the conditions of its being there, over the columns of ``base``."""
 
     base: Aggregate | Values
@@ -84,48 +82,41 @@ class _OneRow:
 def join_one_row(node: DependentJoin, pull: Pull) -> LogicalPlan | None:
     """``node`` as a plain join, if its right side is one row over rows that can be decorrelated by
     pulling."""
-    row = _one_row(node.right)
+    row = one_row(node.right)
     if row is None:
         return None
     if isinstance(row.base, Values):
-        return _finish(node, node.left, row)
+        return finish(node, node.left, row, {})
     joined = _join_aggregate(node.left, row.base, pull)
-    if joined is None:
-        return None
-    plan, values = joined
-    replaced = {id: substitute(e, values) for id, e in row.values.items()}
-    present = tuple(substitute(p, values) for p in row.present)
-    return _finish(node, plan, replace(row, values=replaced, present=present))
+    return None if joined is None else finish(node, joined[0], row, joined[1])
 
 
-def _one_row(plan: LogicalPlan) -> _OneRow | None:
+def one_row(plan: LogicalPlan) -> OneRow | None:
     """``plan`` as projections and filters over one row."""
     if any(is_volatile(e) for e in plan.expressions()):
         return None
     match plan:
         case Aggregate(_, (), aggregates):
-            return _OneRow(plan, {a.field.id: column(a.field) for a in aggregates}, ())
+            return OneRow(plan, {a.field.id: column(a.field) for a in aggregates}, ())
         case Values(fields, (row,)):
-            return _OneRow(plan, {f.id: cell for f, cell in zip(fields, row, strict=True)}, ())
+            return OneRow(plan, {f.id: cell for f, cell in zip(fields, row, strict=True)}, ())
         case Project(source, items):
-            below = _one_row(source)
+            below = one_row(source)
             if below is None:
                 return None
             return replace(below, values={i.field.id: substitute(i.expr, below.values) for i in items})
         case Filter(source, predicate):
-            below = _one_row(source)
+            below = one_row(source)
             if below is None:
                 return None
             return replace(below, present=(*below.present, *conjuncts(substitute(predicate, below.values))))
         case Sort(source, _, None, 0):
-            return _one_row(source)
+            return one_row(source)
         case _:
             return None
 
 
-def _join_aggregate(
-    left: LogicalPlan, base: Aggregate, pull: Pull
-) -> tuple[LogicalPlan, dict[ColumnId, Expr]] | None:
+def _join_aggregate(left: LogicalPlan, base: Aggregate, pull: Pull) -> tuple[LogicalPlan, dict[ColumnId, Expr]] | None:
     """``left`` with the aggregates' values for each of its rows, and what their ids stand for in that
     plan."""
     if not pull.reads.of(base) & pull.outer:
@@ -135,9 +126,7 @@ def _join_aggregate(
         return None
     calls, values = renamed_calls(base.aggregates)
     calls = tuple(
-        replace(
-            a, call=a.call.with_expressions([substitute(e, below.computed) for e in a.call.expressions()])
-        )
+        replace(a, call=a.call.with_expressions([substitute(e, below.computed) for e in a.call.expressions()]))
         for a in calls
     )
     if any(columns_of(e) & pull.outer or is_fallible(e) for a in calls for e in a.call.expressions()):
@@ -158,8 +147,16 @@ def _join_aggregate(
     return Join(JoinKind.LEFT, left, grouped, tuple(condition)), values
 
 
-def _finish(node: DependentJoin, plan: LogicalPlan, row: _OneRow) -> LogicalPlan:
-    """What the kind of ``node`` makes of each row of ``plan``, which is a left row with its one right row."""
+def finish(node: DependentJoin, plan: LogicalPlan, row: OneRow, values: Mapping[ColumnId, Expr]) -> LogicalPlan:
+    """What the kind of ``node`` makes of each row of ``plan``, which is a left row with its one right row.
+
+    ``values`` says what the columns of the row's base stand for in ``plan``.
+    """
+    row = replace(
+        row,
+        values={id: substitute(e, values) for id, e in row.values.items()},
+        present=tuple(substitute(p, values) for p in row.present),
+    )
     condition = (*row.present, *(substitute(c, row.values) for c in node.condition))
     matches = conjunction(condition)
     right = [Item(node.schema[f.id], row.values[f.id]) for f in node.right.schema if f.id in node.schema]

@@ -223,9 +223,7 @@ class Pull:
         grouped = distinct_columns([*keys, *columns])
         if not grouped:
             return None  # it would have a row of no input
-        return Pulled(
-            Aggregate(source, grouped, tuple(calls)), _rebound(below.predicates, bounds, columns), constant
-        )
+        return Pulled(Aggregate(source, grouped, tuple(calls)), _rebound(below.predicates, bounds, columns), constant)
 
     def _limit(self, plan: Limit | Sort, need: Need) -> Pulled | None:
         source, keys, limit, offset = limited(plan)
@@ -343,9 +341,7 @@ def _substitute_call(item: AggregateItem, mapping: Mapping[ColumnId, Expr]) -> A
     return replace(item, call=item.call.with_expressions(expressions))
 
 
-def _rebound(
-    predicates: Sequence[Expr], bounds: Mapping[int, Bound], columns: Sequence[Column]
-) -> tuple[Expr, ...]:
+def _rebound(predicates: Sequence[Expr], bounds: Mapping[int, Bound], columns: Sequence[Column]) -> tuple[Expr, ...]:
     """``predicates``, those of ``bounds`` over ``columns`` in place of their inner side."""
     names = dict(zip(bounds, columns, strict=True))
     return tuple(bounds[i].on(names[i]) if i in names else p for i, p in enumerate(predicates))

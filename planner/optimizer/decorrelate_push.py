@@ -201,21 +201,19 @@ class Push:
         right = substitute_columns(plan.right, left.tags)
         condition = tuple(substitute(c, left.tags) for c in plan.condition)
         comparison = None if plan.comparison is None else substitute(plan.comparison, left.tags)
-        return replace(
-            left, plan=DependentJoin(plan.kind, left.plan, right, condition, comparison, plan.mark)
-        )
+        return replace(left, plan=DependentJoin(plan.kind, left.plan, right, condition, comparison, plan.mark))
 
     def _aggregate(self, plan: Aggregate) -> Tagged:
         tagged = self(plan.input, self.needed(plan))
         keys = distinct_columns([*plan.keys, *tagged.tags.values()])
-        return replace(tagged, plan=self._grouped(plan, tagged, keys))
+        return replace(tagged, plan=self.grouped(plan, tagged, keys))
 
     def _aggregate_all(self, plan: Aggregate) -> Tagged:
         """One row also for the combinations of whose rows there are none."""
         needed = self.needed(plan)
         tagged = self(plan.input, needed)
         calls, values = renamed_calls(plan.aggregates)
-        grouped = self._grouped(replace(plan, aggregates=calls), tagged, tuple(tagged.tags.values()))
+        grouped = self.grouped(replace(plan, aggregates=calls), tagged, tuple(tagged.tags.values()))
         combinations = self.domain.read(needed)
         condition = equal_tags(combinations, Tagged(grouped, tagged.tags))
         joined = Join(JoinKind.LEFT, combinations.plan, grouped, condition)
@@ -223,7 +221,8 @@ class Push:
         items = (Item(a.field, values[a.field.id]) for a in plan.aggregates)
         return Tagged(Project(joined, (*tags, *items)), combinations.tags)
 
-    def _grouped(self, plan: Aggregate, tagged: Tagged, keys: tuple[Column, ...]) -> Aggregate:
+    def grouped(self, plan: Aggregate, tagged: Tagged, keys: tuple[Column, ...]) -> Aggregate:
+        """The aggregates of ``plan`` over ``tagged``, its input for every combination."""
         calls = []
         for item in plan.aggregates:
             expressions = [substitute(e, tagged.tags) for e in item.call.expressions()]
