@@ -54,7 +54,7 @@ def join_keys(
     values = []
     for (mine, theirs), safe in distinct.items():
         a, b = unify((translate(mine, scopes[0]), translate(theirs, scopes[1])), scopes[0])
-        values.append((*_same_precision(a, b), safe))
+        values.append((_same_precision(a), _same_precision(b), safe))
     packed = _pack([(a, b) for a, b, safe in values]) if not any(safe for _, _, safe in values) else None
     if packed is not None:
         exprs = [packed]
@@ -69,14 +69,11 @@ def join_keys(
     return Keys(tuple(a for a, _ in exprs), tuple(b for _, b in exprs), nulls_equal)
 
 
-def _same_precision(a: Value, b: Value) -> tuple[Value, Value]:
-    """Decimals of the same precision: polars 1.44 does not join those of different ones."""
-    if not types.is_decimal(a.dtype) or a.store is not Store.NATIVE or a.dtype == b.dtype:
-        return a, b
-    dtype = a.dtype if a.dtype.precision > b.dtype.precision else b.dtype
-    return tuple(  # type: ignore[return-value]
-        v if v.dtype == dtype else replace(v, expr=v.expr.cast(polars_dtype(dtype)), dtype=dtype) for v in (a, b)
-    )
+def _same_precision(value: Value) -> Value:
+    """A decimal in just its precision: a widening cast costs nothing elsewhere, but polars 1.44 joins no others."""
+    if not types.is_decimal(value.dtype) or value.store is not Store.NATIVE:
+        return value
+    return replace(value, expr=value.expr.cast(polars_dtype(value.dtype)))
 
 
 def _comparable(value: Value) -> pl.Expr:
