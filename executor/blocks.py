@@ -122,7 +122,7 @@ def lazy(blocks: Iterable[Block], schema: Schema) -> pl.LazyFrame:
         if block.frame is not None:
             parts.append(block.frame.lazy())
         elif block.path is not None:
-            parts.append(pl.scan_ipc(block.path, cache=False))
+            parts.append(pl.scan_ipc(block.path))
         else:
             raise ExecutionError("a block was read after it was freed")
     if not parts:

@@ -42,7 +42,7 @@ class MemoryTable:
     def splits(self) -> tuple[Split, ...]:
         rows = self.frame.height
         pieces = max(1, min(64, rows // 100_000))
-        size = self.frame.estimated_size()
+        size = int(self.frame.estimated_size())
         edges = [rows * i // pieces for i in range(pieces + 1)]
         return tuple(Split((a, b - a), b - a, size // pieces) for a, b in zip(edges, edges[1:], strict=False))
 
@@ -93,7 +93,7 @@ def estimate_ndv(sample: pl.Series, rows: int) -> float:
         return float(distinct)
     if once > 0.9 * len(values):
         return min(float(rows), distinct * ratio)
-    return min(float(rows), (distinct - once) + once * ratio**0.5)
+    return min(float(rows), (distinct - once) + once * float(ratio**0.5))
 
 
 def types_width(dtype: pa.DataType) -> int:
@@ -107,7 +107,7 @@ def _string_width(values: pl.Series) -> float:
     if values.dtype != pl.String or len(values) == 0:
         return 16.0
     head = values.head(_SAMPLE).str.len_bytes().mean()
-    return 16.0 + (float(head) if isinstance(head, (int, float)) else 0.0)
+    return 16.0 + float(head) if isinstance(head, (int, float)) else 16.0
 
 
 def memory_table(name: str, data: Any, unique: frozenset[str] = frozenset()) -> MemoryTable:
