@@ -64,6 +64,8 @@ def _unwrap_arguments(call: AggregateSyntax) -> AggregateSyntax:
     for arg in call.args:
         while True:
             if isinstance(arg, exp.Order):
+                if arg.this is None:
+                    raise BindError(f"{call.name}(ORDER BY …) needs an argument")
                 call = replace(call, order=tuple(arg.expressions))
                 arg = arg.this
             elif isinstance(arg, exp.IgnoreNulls):
@@ -74,6 +76,8 @@ def _unwrap_arguments(call: AggregateSyntax) -> AggregateSyntax:
             elif isinstance(arg, exp.Distinct):
                 if arg.args.get("on") is not None:
                     raise UnsupportedError("DISTINCT ON in an aggregate is not supported")
+                if not arg.expressions:
+                    raise BindError(f"{call.name}(DISTINCT) needs an argument")
                 call = replace(call, distinct=True)
                 args.extend(arg.expressions[:-1])
                 arg = arg.expressions[-1]
