@@ -93,6 +93,11 @@ def rejects_nulls(predicate: Expr, columns: Collection[ColumnId]) -> bool:
     return True not in _truths(predicate, columns)
 
 
+def is_null_with(expr: Expr, columns: Collection[ColumnId]) -> bool:
+    """Whether ``expr`` is NULL for every row in which all of ``columns`` are."""
+    return _truths(expr, columns) == _NULL
+
+
 def _truths(expr: Expr, nulls: Collection[ColumnId]) -> frozenset[bool | None]:
     """The truth values that a boolean ``expr`` may take when the columns ``nulls`` are NULL.
 

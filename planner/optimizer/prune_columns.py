@@ -143,7 +143,13 @@ class _Pruning:
                 return self.union(node, out)
             case CommonSubplan(input):
                 return replace_children(node, [self.visit(input)])
-            case Filter() | Join() | Sort() | Limit() | RowNumber():
+            case Join(_, left_input, right_input):
+                left_child, right_child = self.input(left_input), self.input(right_input)
+                if not left_child.schema.ids.isdisjoint(right_child.schema.ids):
+                    # Both read one subplan without new ids, and a Project hid what they share.
+                    left_child, right_child = self.visit(left_input), self.visit(right_input)
+                return replace_children(node, [left_child, right_child])
+            case Filter() | Sort() | Limit() | RowNumber():
                 return replace_children(node, [self.input(c) for c in node.children()])
             case DependentJoin():
                 return replace_children(node, [self.visit(c) for c in node.children()])

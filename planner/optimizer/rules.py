@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from planner.optimizer.aggregate_pushdown import aggregate_pushdown
 from planner.optimizer.batch import Batch
 from planner.optimizer.common_subplans import common_subplans
 from planner.optimizer.decorrelate import decorrelate
@@ -68,6 +69,7 @@ BATCHES = (
             reduce_aggregates,  # adds semi joins, which the next rule moves to where they filter most
             reorder_joins,  # all that makes joins fewer, narrower or semi has run
             reduce_probes,  # which side is large is known now; the order is not to count its filter twice
+            aggregate_pushdown,  # below the last join of the order
         ),
     ),
     Batch(

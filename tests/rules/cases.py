@@ -78,6 +78,7 @@ TABLES = {
         (1, 5, 1), (1, None, 2), (2, 7, None),
     ),
     "v": _table("v", [("k", types.INTEGER), ("g", types.INTEGER)], (1, 1), (2, 1), (3, None)),
+    "f": _table("f", [("k", types.INTEGER), ("c", types.BIGINT)], *((i % 3 + 1, i) for i in range(30))),
     "w": ListTable("w", pa.schema([("k", types.INTEGER), ("h", types.INTEGER)]), ((1, 1), (None, 2))),
 }  # fmt: skip
 

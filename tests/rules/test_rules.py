@@ -35,7 +35,7 @@ def test_rows(case: Case) -> None:
     before, after = plans(case)
     try:
         expected = interpreter.run(before)
-    except (NotImplementedError, TypeError, KeyError, ValueError):
+    except (NotImplementedError, TypeError, KeyError, ValueError, interpreter.TooManyRows):
         pytest.skip("the reference interpreter cannot evaluate the query")
     assert Counter(interpreter.run(after)) == Counter(expected)
 
