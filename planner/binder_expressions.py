@@ -73,9 +73,7 @@ def bind_sort_key(node: exp.Expression, scope: ExpressionScope) -> SortKey:
         return SortKey(bind_expression(node, scope))
     if node.args.get("with_fill"):
         raise located(UnsupportedError("WITH FILL is not supported"), node, scope.sql)
-    return SortKey(
-        bind_expression(node.this, scope), bool(node.args.get("desc")), bool(node.args.get("nulls_first"))
-    )
+    return SortKey(bind_expression(node.this, scope), bool(node.args.get("desc")), bool(node.args.get("nulls_first")))
 
 
 def located(error: SqlrayError, node: exp.Expression, sql: str) -> SqlrayError:
@@ -139,6 +137,9 @@ def _byte_string(node: exp.Expression, scope: ExpressionScope) -> Expr:
 
 def _arithmetic(op: str) -> Callable[[exp.Expression, ExpressionScope], Expr]:
     def bind(node: exp.Expression, scope: ExpressionScope) -> Expr:
+        if isinstance(node.this, exp.BitwiseNot) and scope.dialect in ("duckdb", "postgres"):
+            # There ~1 + 1 is ~(1 + 1), which the parser does not know.
+            raise UnsupportedError(f"~ before {op} needs parentheses", hint=f"write (~x) {op} y, or ~(x {op} y)")
         return coercion.arithmetic(op, *_operands(node, scope))
 
     return bind
@@ -175,9 +176,7 @@ def _comparison(op: str) -> Callable[[exp.Expression, ExpressionScope], Expr]:
         if isinstance(right, exp.Any | exp.All):
             return _quantified(op, left, right, scope)
         if isinstance(left, exp.Any | exp.All):
-            raise UnsupportedError(
-                "ANY and ALL stand on the right of a comparison", hint="turn the comparison around"
-            )
+            raise UnsupportedError("ANY and ALL stand on the right of a comparison", hint="turn the comparison around")
         a, b = _row(left, scope), _row(right, scope)
         if len(a) != len(b):
             raise BindError(f"a row of {len(a)} values does not compare with one of {len(b)}")
@@ -264,9 +263,7 @@ def _between(node: exp.Expression, scope: ExpressionScope) -> Expr:
 def _single(expr: Expr, what: str) -> Expr:
     """An expression that the construct evaluates more than once."""
     if is_volatile(expr):
-        raise UnsupportedError(
-            f"{what} of a random value is not supported", hint="compute it in a subquery first"
-        )
+        raise UnsupportedError(f"{what} of a random value is not supported", hint="compute it in a subquery first")
     return expr
 
 
@@ -309,8 +306,7 @@ def _match(name: str, node: exp.Expression, scope: ExpressionScope, options: tup
             raise UnsupportedError(f"{name.upper()} ANY of a subquery is not supported")
         value = bind_expression(node.this, scope)
         tests = [
-            functions.resolve_scalar(name, [value, bind_expression(e, scope), *options])
-            for e in inner.expressions
+            functions.resolve_scalar(name, [value, bind_expression(e, scope), *options]) for e in inner.expressions
         ]
         result = disjunction(tests) if isinstance(pattern, exp.Any) else conjunction(tests)
     else:
@@ -404,9 +400,7 @@ def _cast(node: exp.Expression, scope: ExpressionScope) -> Expr:
         if safe and coercion.can_cast(arg.dtype, dtype):
             return null(dtype)
         raise
-    if isinstance(result, Literal) and (
-        coercion.is_integer_literal(result) or coercion.is_string_literal(result)
-    ):
+    if isinstance(result, Literal) and (coercion.is_integer_literal(result) or coercion.is_string_literal(result)):
         return Cast(result, dtype)  # no longer a literal that takes the type beside it
     return result
 

@@ -79,7 +79,5 @@ def interval_parts(node: exp.Interval) -> tuple[exp.Expression | None, str | Non
     """
     unit = node.args.get("unit")
     if unit is not None and not isinstance(unit, exp.Var):
-        raise UnsupportedError(
-            f"INTERVAL … {unit.sql()} is not supported", hint="write the units into the text"
-        )
+        raise UnsupportedError(f"INTERVAL … {unit.sql()} is not supported", hint="write the units into the text")
     return node.args.get("this"), unit.name if unit is not None else None

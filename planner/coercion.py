@@ -203,9 +203,7 @@ def cost(expr: Expr, target: pa.DataType) -> int | None:
     if is_integer_literal(expr) and types.is_integer(target):
         assert isinstance(expr, Literal)
         low, high = literals.integer_range(target)
-        return (
-            1 + abs(int(target.bit_width) - int(source.bit_width)) // 8 if low <= expr.value <= high else None
-        )
+        return 1 + abs(int(target.bit_width) - int(source.bit_width)) // 8 if low <= expr.value <= high else None
     if types.is_numeric(source) and types.is_numeric(target):
         return _numeric_cost(source, target)
     return _TEMPORAL_STEPS.get((source, target))
@@ -301,9 +299,7 @@ def in_list(arg: Expr, values: Sequence[Expr]) -> Expr:
     dtype = comparison_type((arg, *values))
     if dtype is None:
         names = ", ".join(dict.fromkeys(types.type_name(v.dtype) for v in values))
-        raise BindError(
-            f"{types.type_name(arg.dtype)} and {names} do not compare", hint="cast the values to one type"
-        )
+        raise BindError(f"{types.type_name(arg.dtype)} and {names} do not compare", hint="cast the values to one type")
     arg = cast(arg, dtype)
     converted = [cast(v, dtype) for v in values]
     constants = tuple(dict.fromkeys(v for v in converted if isinstance(v, Literal)))
@@ -396,9 +392,7 @@ def _decimal_result(op: str, left: pa.DataType, right: pa.DataType) -> pa.DataTy
             try:
                 return types.multiply_result(left, right)
             except ValueError as error:
-                raise BindError(
-                    str(error), hint="cast a factor to fewer decimal places, or to DOUBLE"
-                ) from None
+                raise BindError(str(error), hint="cast a factor to fewer decimal places, or to DOUBLE") from None
         case "%":
             return types.common_decimal(left, right)
         case _:
@@ -495,7 +489,8 @@ def negate(expr: Expr) -> Expr:
         case Literal(Decimal() as value, dtype) if dtype == types.decimal(types.MAX_PRECISION, 0):
             return integer_literal(-int(value))
         case Literal(float() | Decimal() as value, dtype) if types.is_numeric(dtype):
-            return Literal(value.copy_negate() if isinstance(value, Decimal) else -value, dtype)
+            negative = value and value.copy_negate() if isinstance(value, Decimal) else -value
+            return Literal(negative, dtype)
     if types.is_numeric(expr.dtype):
         return Call("negate", (expr,), expr.dtype)
     if expr.dtype == types.INTERVAL:

@@ -245,7 +245,7 @@ def to_scale(value: Decimal, dtype: pa.DataType, rounding: str = ROUND_HALF_UP) 
     scaled = value.quantize(Decimal(1).scaleb(-dtype.scale), rounding=rounding, context=_EXACT)
     if abs(scaled) >= Decimal(10) ** (dtype.precision - dtype.scale):
         raise NotConstant
-    return scaled
+    return scaled or scaled.copy_abs()  # a decimal has no negative zero
 
 
 def cast(value: Any, source: pa.DataType, target: pa.DataType) -> Any:

@@ -226,14 +226,14 @@ _DATES = (
     _f("localtimestamp", "-> TIMESTAMP", "When the query began, in UTC", "current_localtimestamp"),
     _f("current_date", "-> DATE", "The day the query began", "today"),
     _f("localtime", "-> TIME", "The time of day the query began, in UTC", "current_localtime"),
-    _f("to_millennia", "INTEGER -> INTERVAL", "An interval of millennia"),
-    _f("to_centuries", "INTEGER -> INTERVAL", "An interval of centuries"),
-    _f("to_decades", "INTEGER -> INTERVAL", "An interval of decades"),
-    _f("to_years", "INTEGER -> INTERVAL", "An interval of years"),
-    _f("to_quarters", "INTEGER -> INTERVAL", "An interval of quarters"),
-    _f("to_months", "INTEGER -> INTERVAL", "An interval of months"),
-    _f("to_weeks", "INTEGER -> INTERVAL", "An interval of weeks"),
-    _f("to_days", "INTEGER -> INTERVAL", "An interval of days"),
+    _f("to_millennia", "BIGINT -> INTERVAL", "An interval of millennia"),
+    _f("to_centuries", "BIGINT -> INTERVAL", "An interval of centuries"),
+    _f("to_decades", "BIGINT -> INTERVAL", "An interval of decades"),
+    _f("to_years", "BIGINT -> INTERVAL", "An interval of years"),
+    _f("to_quarters", "BIGINT -> INTERVAL", "An interval of quarters"),
+    _f("to_months", "BIGINT -> INTERVAL", "An interval of months"),
+    _f("to_weeks", "BIGINT -> INTERVAL", "An interval of weeks"),
+    _f("to_days", "BIGINT -> INTERVAL", "An interval of days"),
     _f("to_hours", "BIGINT -> INTERVAL", "An interval of hours"),
     _f("to_minutes", "BIGINT -> INTERVAL", "An interval of minutes"),
     _f("to_seconds", "DOUBLE -> INTERVAL", "An interval of seconds"),
@@ -388,8 +388,10 @@ def _to_interval(name: str) -> Callable[[tuple[Expr, ...]], Expr]:
                 raise BindError(f"{name}({quantity.value}) is out of range") from None
             return Literal(value, types.INTERVAL)
         if name in _YEARS:
-            years = coercion.arithmetic("*", quantity, Literal(_YEARS[name], types.INTEGER))
-            return Call("to_years", (years,), types.INTERVAL)
+            years = coercion.arithmetic("*", quantity, Literal(_YEARS[name], types.BIGINT))
+            return Call("to_years", (coercion.cast(years, types.INTEGER),), types.INTERVAL)
+        if _INTERVAL_UNITS[name] in ("year", "quarter", "month", "week", "day"):  # counted in 32 bits
+            quantity = coercion.cast(args[0], types.INTEGER)
         return Call(name, (quantity,), types.INTERVAL)
 
     return resolve
@@ -442,17 +444,11 @@ def date_part_name(literal: Expr) -> str:
         BindError: there is no such part.
     """
     if not isinstance(literal, Literal) or not isinstance(literal.value, str):
-        raise UnsupportedError(
-            "the part of a date must be a constant", hint="write it as a string: 'year', 'month', …"
-        )
+        raise UnsupportedError("the part of a date must be a constant", hint="write it as a string: 'year', 'month', …")
     part = DATE_PARTS.get(literal.value.lower())
     if part is None:
         close = nearest(literal.value, list(DATE_PARTS))
-        hint = (
-            f'did you mean "{close}"?'
-            if close
-            else f"parts are {', '.join(dict.fromkeys(DATE_PARTS.values()))}"
-        )
+        hint = f'did you mean "{close}"?' if close else f"parts are {', '.join(dict.fromkeys(DATE_PARTS.values()))}"
         raise BindError(f'there is no date part "{literal.value}"', hint=hint)
     return part
 

@@ -168,9 +168,7 @@ def resolve_aggregate(
         converted = (*converted, Literal(",", types.VARCHAR))
     if function.name.startswith("quantile"):
         _check_fraction(function.name, converted[1])
-    return AggregateCall(
-        function.name, converted, dtype, distinct and function.distinct_matters, filter, order
-    )
+    return AggregateCall(function.name, converted, dtype, distinct and function.distinct_matters, filter, order)
 
 
 def _ordered(
@@ -210,13 +208,9 @@ def _count_if(args: tuple[Expr, ...], distinct: bool, filter: Expr | None) -> Ag
     if len(args) != 1:
         raise no_overload("count_if", ("BOOLEAN -> BIGINT",), args)
     if distinct:
-        raise UnsupportedError(
-            "count_if(DISTINCT …) is not supported", hint="count the distinct values with a FILTER"
-        )
+        raise UnsupportedError("count_if(DISTINCT …) is not supported", hint="count the distinct values with a FILTER")
     condition = coercion.boolean(args[0])
-    return resolve_aggregate(
-        "count", (), filter=conjunction([condition] if filter is None else [filter, condition])
-    )
+    return resolve_aggregate("count", (), filter=conjunction([condition] if filter is None else [filter, condition]))
 
 
 def _approx_count_distinct(args: tuple[Expr, ...], distinct: bool, filter: Expr | None) -> AggregateCall:
@@ -271,9 +265,7 @@ def split_aggregate(call: AggregateCall) -> AggregateSplit | None:
 def _merge(name: str, partial: AggregateItem) -> AggregateItem:
     """The aggregate ``name`` over a partial's column, in its type: a sum of BIGINTs stays BIGINT here."""
     source = column(partial.field)
-    return AggregateItem(
-        new_field(partial.field.name, source.dtype), AggregateCall(name, (source,), source.dtype)
-    )
+    return AggregateItem(new_field(partial.field.name, source.dtype), AggregateCall(name, (source,), source.dtype))
 
 
 def _merged(final: AggregateItem, call: AggregateCall) -> Expr:

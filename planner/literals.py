@@ -111,7 +111,7 @@ def to_decimal(value: Decimal | int, dtype: pa.DataType) -> Decimal:
     scaled = Decimal(value).quantize(Decimal(1).scaleb(-dtype.scale), rounding=ROUND_HALF_UP, context=_EXACT)
     if abs(scaled) >= Decimal(10) ** (dtype.precision - dtype.scale):
         raise ValueError(str(value))
-    return scaled
+    return scaled or scaled.copy_abs()  # a decimal has no negative zero
 
 
 def round_half_up(value: Decimal) -> int:

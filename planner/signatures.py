@@ -76,9 +76,7 @@ def unknown_function(name: str, candidates: list[str]) -> BindError:
     return BindError(f'there is no function "{name}"', hint=f'did you mean "{close}"?' if close else None)
 
 
-def match_signature(
-    name: str, signatures: Sequence[str], args: tuple[Expr, ...]
-) -> tuple[Signature, tuple[Expr, ...]]:
+def match_signature(name: str, signatures: Sequence[str], args: tuple[Expr, ...]) -> tuple[Signature, tuple[Expr, ...]]:
     """The overload nearest to the arguments, and the arguments cast to it.
 
     Raises:

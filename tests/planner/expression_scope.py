@@ -59,9 +59,7 @@ class TableScope:
     def bind_in(self, left: tuple[Expr, ...], query: exp.Expression) -> Expr:
         return self._ask("in", left, query.sql())
 
-    def bind_quantified(
-        self, op: str, quantifier: str, left: tuple[Expr, ...], query: exp.Expression
-    ) -> Expr:
+    def bind_quantified(self, op: str, quantifier: str, left: tuple[Expr, ...], query: exp.Expression) -> Expr:
         return self._ask(op, quantifier, left, query.sql())
 
     def bind_aggregate(self, node: exp.Expression) -> Expr:

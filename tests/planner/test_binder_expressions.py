@@ -213,9 +213,7 @@ def test_integer_and_string_literals_take_the_type_beside_them() -> None:
     assert comparison.left.dtype == types.TINYINT and comparison.right == Literal(5, types.TINYINT)
     comparison = bind("da >= '1995-01-01'")
     assert isinstance(comparison, Comparison)
-    assert isinstance(comparison.left, Column) and comparison.right == Literal(
-        dt.date(1995, 1, 1), types.DATE
-    )
+    assert isinstance(comparison.left, Column) and comparison.right == Literal(dt.date(1995, 1, 1), types.DATE)
 
 
 def test_string_column_beside_a_number_is_read_as_one() -> None:
@@ -227,9 +225,7 @@ def test_string_column_beside_a_number_is_read_as_one() -> None:
 def test_in_list_of_constants_and_others() -> None:
     assert isinstance(bind("i in (1, 2, 3)"), InList)
     mixed = bind("i in (1, 2, b)")
-    assert (
-        isinstance(mixed, Or) and isinstance(mixed.args[0], InList) and isinstance(mixed.args[1], Comparison)
-    )
+    assert isinstance(mixed, Or) and isinstance(mixed.args[0], InList) and isinstance(mixed.args[1], Comparison)
     widened = bind("i in (1, 2.5)")
     assert isinstance(widened, InList) and widened.arg.dtype == types.decimal(11, 1)
     assert {v.dtype for v in widened.values} == {types.decimal(11, 1)}
@@ -238,9 +234,7 @@ def test_in_list_of_constants_and_others() -> None:
 
 def _shape(expr: Expr) -> str:
     """``show`` without the column ids."""
-    return "".join(
-        part if k == 0 else part.lstrip("0123456789") for k, part in enumerate(show(expr).split("#"))
-    )
+    return "".join(part if k == 0 else part.lstrip("0123456789") for k, part in enumerate(show(expr).split("#")))
 
 
 @pytest.mark.parametrize(

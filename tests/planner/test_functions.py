@@ -219,20 +219,10 @@ def test_splits() -> None:
     assert split.finals[0].call.filter is None and split.result.dtype == types.BIGINT
     split = _split("count", S)
     assert split is not None and _names(split.partials) == ["count"] and _names(split.finals) == ["sum"]
-    assert (
-        isinstance(split.result, Call)
-        and split.result.name == "coalesce"
-        and split.result.dtype == types.BIGINT
-    )
+    assert isinstance(split.result, Call) and split.result.name == "coalesce" and split.result.dtype == types.BIGINT
     split = _split("avg", M)
-    assert (
-        split is not None
-        and _names(split.partials) == ["sum", "count"]
-        and _names(split.finals) == ["sum", "sum"]
-    )
-    assert (
-        isinstance(split.result, Arithmetic) and split.result.op == "/" and split.result.dtype == types.DOUBLE
-    )
+    assert split is not None and _names(split.partials) == ["sum", "count"] and _names(split.finals) == ["sum", "sum"]
+    assert isinstance(split.result, Arithmetic) and split.result.op == "/" and split.result.dtype == types.DOUBLE
     for name in ("min", "max", "any_value"):
         split = _split(name, S)
         assert split is not None and _names(split.finals) == [name] and split.result.dtype == types.VARCHAR
