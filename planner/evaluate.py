@@ -243,7 +243,7 @@ def integer_range(dtype: pa.DataType) -> tuple[int, int]:
 def to_scale(value: Decimal, dtype: pa.DataType, rounding: str = ROUND_HALF_UP) -> Decimal:
     """``value`` at the scale of ``dtype``, halves away from zero; NotConstant if it has too many digits."""
     scaled = value.quantize(Decimal(1).scaleb(-dtype.scale), rounding=rounding, context=_EXACT)
-    if abs(scaled) >= Decimal(10) ** (dtype.precision - dtype.scale):
+    if scaled.copy_abs() >= Decimal(10) ** (dtype.precision - dtype.scale):
         raise NotConstant
     return scaled or scaled.copy_abs()  # a decimal has no negative zero
 
@@ -384,7 +384,9 @@ def _interval(months: int = 0, days: int = 0) -> Callable[[pa.DataType, int], pa
 def _negate(dtype: pa.DataType, value: Any) -> Any:
     if isinstance(value, int):
         return in_range(-value, dtype)
-    return value.copy_negate() if isinstance(value, Decimal) else -value
+    if isinstance(value, Decimal):
+        return value.copy_negate() if value else value
+    return -value
 
 
 def _ascii(function: Callable[..., Any]) -> Callable[..., Any]:
