@@ -21,7 +21,6 @@ from planner.expr import (
     Literal,
     SortKey,
     column,
-    conjunction,
     new_field,
     null,
 )
@@ -205,12 +204,10 @@ def _median(args: tuple[Expr, ...], distinct: bool, filter: Expr | None) -> Aggr
 
 
 def _count_if(args: tuple[Expr, ...], distinct: bool, filter: Expr | None) -> AggregateCall:
+    """As in DuckDB a sum of truth values: NULL where no row has one."""
     if len(args) != 1:
         raise no_overload("count_if", ("BOOLEAN -> BIGINT",), args)
-    if distinct:
-        raise UnsupportedError("count_if(DISTINCT …) is not supported", hint="count the distinct values with a FILTER")
-    condition = coercion.boolean(args[0])
-    return resolve_aggregate("count", (), filter=conjunction([condition] if filter is None else [filter, condition]))
+    return resolve_aggregate("sum", (coercion.boolean(args[0]),), distinct=distinct, filter=filter)
 
 
 def _approx_count_distinct(args: tuple[Expr, ...], distinct: bool, filter: Expr | None) -> AggregateCall:
