@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from planner.expr import Column, ColumnId, Comparison, Expr, InList, Literal, conjuncts
+from planner.evaluate import cast
+from planner.expr import Cast, Column, ColumnId, Comparison, Expr, InList, Literal, conjuncts
 from planner.logical import (
     Aggregate,
     CommonSubplan,
@@ -25,6 +26,7 @@ from planner.optimizer.construct import filtered
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.equivalences import Equivalences
 from planner.optimizer.ranges import combine_ranges
+from planner.optimizer.unwrap_casts import is_lossless, unwrap_comparison, unwrap_in_list
 from planner.tree import replace_children, walk
 
 # Conjuncts that hold for every row, by the one column that each compares with constants. They are written
@@ -83,11 +85,7 @@ def _infer(node: LogicalPlan, memo: Memo) -> tuple[LogicalPlan, Facts]:
             return result, merged(visited[0][1], facts_of(conjuncts(predicate)))
         case Project(_, items):
             below = visited[0][1]
-            known = {
-                i.field.id: below[i.expr.id]
-                for i in items
-                if isinstance(i.expr, Column) and i.expr.id in below
-            }
+            known = {i.field.id: below[i.expr.id] for i in items if isinstance(i.expr, Column) and i.expr.id in below}
             return result, known
         case Aggregate(_, keys, _):
             return result, {k.id: visited[0][1][k.id] for k in keys if k.id in visited[0][1]}
@@ -102,13 +100,7 @@ def facts_of(predicates: Iterable[Expr]) -> Facts:
     facts: Facts = {}
     for predicate in predicates:
         match predicate:
-            case Comparison(op, Column(id, _, dtype), Literal() as value) if op in (
-                "=",
-                "<",
-                "<=",
-                ">",
-                ">=",
-            ):
+            case Comparison("=" | "<" | "<=" | ">" | ">=" as op, Column(id, _, dtype), Literal() as value):
                 facts[id] = (*facts.get(id, ()), Comparison(op, _placeholder(dtype), value))
             case InList(Column(id, _, dtype), values):
                 facts[id] = (*facts.get(id, ()), InList(_placeholder(dtype), values))
@@ -140,6 +132,65 @@ def _over(predicate: Expr, target: Column) -> Expr:
             return predicate  # FALSE: the facts exclude each other
 
 
+@dataclass(frozen=True, slots=True)
+class _Widening:
+    """``CAST(narrow AS t) = wide`` where the cast loses nothing, so that bounds of one bound the other."""
+
+    narrow: Column
+    wide: Column
+
+    def up(self, facts: Facts) -> Facts:
+        """What follows for the wide column: the same constants in its type."""
+        source, target = self.narrow.dtype, self.wide.dtype
+
+        def converted(value: Literal) -> Literal:
+            return Literal(cast(value.value, source, target), target)
+
+        found: list[Expr] = []
+        for predicate in facts.get(self.narrow.id, ()):
+            match predicate:
+                case Comparison(op, _, Literal() as value):
+                    found.append(Comparison(op, _placeholder(target), converted(value)))
+                case InList(_, values):
+                    found.append(InList(_placeholder(target), tuple(map(converted, values))))
+        return {self.wide.id: tuple(found)} if found else {}
+
+    def down(self, facts: Facts) -> Facts:
+        """What follows for the narrow column, where its type has a constant that says it."""
+        casted = Cast(_placeholder(self.narrow.dtype), self.wide.dtype)
+        found: list[Expr] = []
+        for predicate in facts.get(self.wide.id, ()):
+            narrowed: Expr | None = None
+            match predicate:
+                case Comparison(op, _, value):
+                    narrowed = unwrap_comparison(Comparison(op, casted, value))
+                case InList(_, values):
+                    narrowed = unwrap_in_list(InList(casted, values))
+            if narrowed is not None:
+                found.append(narrowed)
+        return {self.narrow.id: tuple(found)} if found else {}
+
+
+def _widening(predicate: Expr) -> _Widening | None:
+    match predicate:
+        case Comparison("=", Cast(Column() as narrow, _, False), Column() as wide) | Comparison(
+            "=", Column() as wide, Cast(Column() as narrow, _, False)
+        ) if is_lossless(narrow.dtype, wide.dtype):
+            return _Widening(narrow, wide)
+        case _:
+            return None
+
+
+def _carried(predicate: Expr, facts: Facts) -> Facts:
+    """What the facts of one input say of the columns that ``predicate`` equates with them."""
+    match predicate:
+        case Comparison("=", Column(a), Column(b)):
+            return {to: facts[known] for known, to in ((a, b), (b, a)) if known in facts}
+        case _:
+            wide = _widening(predicate)
+            return {**wide.up(facts), **wide.down(facts)} if wide is not None else {}
+
+
 @dataclass(slots=True)
 class _Cluster:
     """Inner joins that stand on each other: what they join, with its facts, and all their conjuncts."""
@@ -162,6 +213,9 @@ def _inner(node: Join, memo: Memo) -> tuple[LogicalPlan, Facts]:
                 together = merged(together, {_PLACEHOLDER: known[member]})
         if together:
             known.update(dict.fromkeys(members, together[_PLACEHOLDER]))
+    for wide in filter(None, map(_widening, cluster.condition)):
+        across = merged(wide.up(known), wide.down(known))
+        known = {**known, **{i: merged(known, {i: p})[i] for i, p in across.items()}}
     leaves = {id(old): _restricted(new, facts, known) for old, new, facts in cluster.leaves}
     return _rebuild(node, leaves), known
 
@@ -196,14 +250,11 @@ def _one_way(node: Join, memo: Memo) -> tuple[LogicalPlan, Facts]:
     to_left: Facts = {}
     to_right: Facts = {}
     for predicate in node.condition:
-        match predicate:
-            case Comparison("=", Column(a), Column(b)):
-                if a not in node.left.schema:
-                    a, b = b, a
-                if a in left_facts and b in node.right.schema and node.kind in _LEFT_TO_RIGHT:
-                    to_right = merged(to_right, {b: left_facts[a]})
-                if b in right_facts and a in node.left.schema and node.kind in _RIGHT_TO_LEFT:
-                    to_left = merged(to_left, {a: right_facts[b]})
+        from_left, from_right = _carried(predicate, left_facts), _carried(predicate, right_facts)
+        if node.kind in _LEFT_TO_RIGHT:
+            to_right = merged(to_right, {i: p for i, p in from_left.items() if i in node.right.schema})
+        if node.kind in _RIGHT_TO_LEFT:
+            to_left = merged(to_left, {i: p for i, p in from_right.items() if i in node.left.schema})
     if to_right:
         right = _restricted(right, right_facts, merged(right_facts, to_right))
     if to_left:
