@@ -14,12 +14,15 @@ class PhysicalContext:
     """Limits and choices of one query's physical plan.
 
     Args:
-        estimator: rows and columns of the logical plan. partitions: tasks of a stage that reads much, and
-        partitions of a shuffle; 0 for as many as bytes call for. staged: cut the plan into stages even
-        where one task would do. memory_limit: bytes that one place may use. broadcast_limit: bytes up to
-        which a join's build side is sent whole to every task. dynamic_filters: let small build sides finish
-        first, so that scans can skip what cannot match them. model: weights of costs. estimates: where the
-        planner notes what it estimated of each physical node.
+        estimator: rows and columns of the logical plan.
+        partitions: tasks of a stage that reads much, and partitions of a shuffle; 0: as many as needed.
+        staged: cut the plan into stages even where one task would do.
+        memory_limit: bytes that one place may use.
+        broadcast_limit: bytes up to which a join's build side is sent whole to every task.
+        dynamic_filters: in a plan of several tasks, let small build sides finish first, so that scans can
+            skip what cannot match them.
+        model: weights of costs.
+        estimates: where the planner notes what it estimated of each physical node.
     """
 
     estimator: Estimator

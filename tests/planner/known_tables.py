@@ -38,6 +38,12 @@ class RowsTable(ListTable):
             )
         return TableStatistics(float(len(self.rows)), True, found)
 
+    def splits(self) -> tuple[Split, ...]:
+        """Two parts; ``part`` is their slice of the rows."""
+        middle = len(self.rows) // 2
+        bounds = ((0, middle), (middle, len(self.rows)))
+        return tuple(Split(slice(a, b), b - a, 8 * (b - a)) for a, b in bounds)
+
 
 @dataclass(frozen=True, slots=True)
 class StatisticsTable:
