@@ -183,9 +183,7 @@ def rescale(value: Value, scale: int, scope: Scope) -> Value:
     wider = (bounds[0] * 10**grown, bounds[1] * 10**grown)
     target = types.decimal(dtype.precision + grown, scale)
     if value.is_literal:
-        return replace(
-            value, expr=literal_expr(value.literal, target), dtype=target, bounds=wider, store=Store.NATIVE
-        )
+        return replace(value, expr=literal_expr(value.literal, target), dtype=target, bounds=wider, store=Store.NATIVE)
     store = scaled_store(wider, scope.device)
     if store is Store.NATIVE:
         expr = native(value, scope.device).expr.cast(pl.Decimal(38, scale))
@@ -277,9 +275,7 @@ def _checked_decimal(
     expr = a + b if op == "+" else a - b if op == "-" else a * b
     limit = 10**dtype.precision - 1
     proved = (max(result[0], -limit), min(result[1], limit))
-    return Value(
-        expr.cast(pl.Decimal(38, dtype.scale)), dtype, Store.NATIVE, proved, left.nullable or right.nullable
-    )
+    return Value(expr.cast(pl.Decimal(38, dtype.scale)), dtype, Store.NATIVE, proved, left.nullable or right.nullable)
 
 
 def negate(value: Value, dtype: pa.DataType, scope: Scope) -> Value:

@@ -149,9 +149,7 @@ def _to_decimal(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> V
         scaled = (value.expr.cast(pl.Float64) * float(10**dtype.scale)).round(0, mode="half_away_from_zero")
         store = Store.INT64 if dtype.precision <= 18 else Store.INT128
         expr = _convert(scaled, integer_dtype(store), safe, scope)
-        held = Value(
-            expr, dtype, store, (-INT64_MAX, INT64_MAX) if store is Store.INT64 else (-(2**127), 2**127), True
-        )
+        held = Value(expr, dtype, store, (-INT64_MAX, INT64_MAX) if store is Store.INT64 else (-(2**127), 2**127), True)
         return _within_precision(held, dtype, safe, scope)
     if source == types.BOOLEAN:
         number = Value(value.expr.cast(pl.Int8), types.TINYINT, bounds=(0, 1), nullable=value.nullable)
@@ -204,11 +202,7 @@ def _parse_integer(text: pl.Expr, target: pl.DataType, safe: bool, scope: Scope)
         raise NotOnDevice("cuDF does not check casts")
     stripped = text.str.strip_chars()
     direct = stripped.cast(target, strict=False)
-    number = (
-        stripped.cast(pl.Float64, strict=False)
-        .round(0, mode="half_away_from_zero")
-        .cast(target, strict=False)
-    )
+    number = stripped.cast(pl.Float64, strict=False).round(0, mode="half_away_from_zero").cast(target, strict=False)
     parsed = pl.when(direct.is_null()).then(number).otherwise(direct)
     if safe:
         return parsed
@@ -310,19 +304,15 @@ def _to_date(source: pa.DataType, expr: pl.Expr, safe: bool, scope: Scope) -> pl
     if source == types.VARCHAR:
         stripped = expr.str.strip_chars()
         iso = stripped.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
-        plain = pl.when(
-            stripped.str.contains(r"^\d{1,4}-\d{1,2}-\d{1,2}([ T]([01]?\d|2[0-3]):[0-5]?\d(:.*)?)?$")
-        ).then(pl.coalesce(iso, stripped.str.extract(_DATE, 0).str.to_date("%Y-%m-%d", strict=False)))
-        slashes = stripped.str.extract(r"^(\d{1,4}/\d{1,2}/\d{1,2})$", 1).str.to_date(
-            "%Y/%m/%d", strict=False
+        plain = pl.when(stripped.str.contains(r"^\d{1,4}-\d{1,2}-\d{1,2}([ T]([01]?\d|2[0-3]):[0-5]?\d(:.*)?)?$")).then(
+            pl.coalesce(iso, stripped.str.extract(_DATE, 0).str.to_date("%Y-%m-%d", strict=False))
         )
+        slashes = stripped.str.extract(r"^(\d{1,4}/\d{1,2}/\d{1,2})$", 1).str.to_date("%Y/%m/%d", strict=False)
         return _parsed(pl.coalesce(plain, slashes), expr, pl.Date(), safe, scope)
     raise _unsupported(source, types.DATE)
 
 
-def _to_timestamp(
-    source: pa.DataType, expr: pl.Expr, dtype: pa.DataType, safe: bool, scope: Scope
-) -> pl.Expr:
+def _to_timestamp(source: pa.DataType, expr: pl.Expr, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.Expr:
     zoned = dtype == types.TIMESTAMPTZ
     if source == types.DATE:
         moment = expr.cast(pl.Datetime("us"))

@@ -112,12 +112,8 @@ def execution_error(error: BaseException) -> SqlrayError:
         return ExecutionError(f"a file could not be read or written: {_first_line(text)}")
     if "regex" in text.lower():
         return ExecutionError(f"a regular expression is not valid: {_first_line(text)}")
-    if isinstance(error, pl.exceptions.ComputeError) and (
-        "parquet" in text.lower() or "file" in text.lower()
-    ):
-        return ExecutionError(
-            f"a file could not be read: {_first_line(text)}", hint="it may be cut off or corrupt"
-        )
+    if isinstance(error, pl.exceptions.ComputeError) and ("parquet" in text.lower() or "file" in text.lower()):
+        return ExecutionError(f"a file could not be read: {_first_line(text)}", hint="it may be cut off or corrupt")
     return ExecutionError(f"the query failed while it ran: {_first_line(text)}")
 
 

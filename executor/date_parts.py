@@ -127,9 +127,7 @@ def _epoch(expr: pl.Expr, dtype: pa.DataType) -> pl.Expr:
             months, days, micros = (p.cast(pl.Int64) for p in parts(expr))
             years = toward_zero(months, 12)
             # A year has 365.25 days here, what is left of the months 30 each.
-            seconds = (
-                years * 31_557_600 + (months - years * 12) * (MICROS_PER_MONTH // _SECOND) + days * 86_400
-            )
+            seconds = years * 31_557_600 + (months - years * 12) * (MICROS_PER_MONTH // _SECOND) + days * 86_400
             return seconds + micros / float(_SECOND)
         case types.DATE:
             return expr.cast(pl.Int32).cast(pl.Float64) * 86_400.0
@@ -196,9 +194,7 @@ def date_difference(part: str, start: pl.Expr, end: pl.Expr) -> pl.Expr:
             return end.dt.iso_year().cast(pl.Int64) - start.dt.iso_year().cast(pl.Int64)
         case "decade" | "century" | "millennium":
             years = {"decade": 10, "century": 100, "millennium": 1000}[part]
-            return toward_zero(end.dt.year().cast(pl.Int64), years) - toward_zero(
-                start.dt.year().cast(pl.Int64), years
-            )
+            return toward_zero(end.dt.year().cast(pl.Int64), years) - toward_zero(start.dt.year().cast(pl.Int64), years)
         case _:
             raise _unknown(part)
 
@@ -214,9 +210,7 @@ def whole_parts(part: str, start: pl.Expr, end: pl.Expr) -> pl.Expr:
     unit = fixed.get(part)
     if unit is not None:
         return toward_zero(end.cast(pl.Int64) - start.cast(pl.Int64), unit)
-    months = {"month": 1, "quarter": 3, "year": 12, "decade": 120, "century": 1200, "millennium": 12000}.get(
-        part
-    )
+    months = {"month": 1, "quarter": 3, "year": 12, "decade": 120, "century": 1200, "millennium": 12000}.get(part)
     if months is None:
         raise _unknown(part)
     forward = _whole_months(start, end)

@@ -131,11 +131,17 @@ def unify(values: Sequence[Value], scope: Scope) -> list[Value]:
     held = [v for v in values if not v.is_literal]
     if held and all(v.store is Store.NATIVE for v in held):  # as scans can hold them against statistics
         return [with_store(v, Store.NATIVE, scope.device) for v in values]
-    low, high = (
-        f(b) for f, b in zip((min, max), zip(*(bounds_of(v) for v in values), strict=True), strict=True)
-    )
+    low, high = (f(b) for f, b in zip((min, max), zip(*(bounds_of(v) for v in values), strict=True), strict=True))
     store = scaled_store((low, high), scope.device)
     return [with_store(v, store, scope.device) for v in values]
+
+
+def largest(value: Value) -> pl.Expr:
+    """The largest of a group's values. NaN is larger than every number; Polars' max leaves it out."""
+    if not types.is_float(value.dtype):
+        return value.expr.max()
+    nan = pl.lit(float("nan"), dtype=polars_dtype(value.dtype))
+    return pl.when(value.expr.is_nan().max()).then(nan).otherwise(value.expr.max())
 
 
 def _boolean(expr: pl.Expr, nullable: bool = True) -> Value:
@@ -264,9 +270,7 @@ def _call(name: str, args: Sequence[Expr], dtype: pa.DataType, scope: Scope) -> 
             first, second = translate(args[0], scope), translate(args[1], scope)
             if first.dtype != second.dtype:
                 common = types.common_supertype(first.dtype, second.dtype) or first.dtype
-                same = _comparison(
-                    "=", cast(first, common, False, scope), cast(second, common, False, scope), scope
-                )
+                same = _comparison("=", cast(first, common, False, scope), cast(second, common, False, scope), scope)
             else:
                 same = _comparison("=", first, second, scope)
             return choose([same.expr], [literal(None, first.dtype), first], scope)

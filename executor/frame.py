@@ -58,9 +58,7 @@ class Context:
 
     def scope(self, columns: Mapping[ColumnId, Value], bounds: Bounds | None = None) -> Scope:
         """What expressions over ``columns`` are compiled against, with what the plan proves about them."""
-        return Scope(
-            narrow(columns, bounds or {}), self.device, division_by_zero=self.options.division_by_zero
-        )
+        return Scope(narrow(columns, bounds or {}), self.device, division_by_zero=self.options.division_by_zero)
 
 
 def narrow(columns: Mapping[ColumnId, Value], bounds: Bounds) -> Mapping[ColumnId, Value]:

@@ -59,9 +59,7 @@ def _date_trunc(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Valu
     zoned = args[1].dtype == types.TIMESTAMPTZ
     local = moment.dt.replace_time_zone(None) if zoned else moment
     truncated = date_truncate(part, local)
-    return Value(
-        truncated.dt.replace_time_zone("UTC") if zoned else truncated, dtype, nullable=args[1].nullable
-    )
+    return Value(truncated.dt.replace_time_zone("UTC") if zoned else truncated, dtype, nullable=args[1].nullable)
 
 
 def _between(function: Callable[[str, pl.Expr, pl.Expr], pl.Expr]) -> Function:
@@ -112,9 +110,7 @@ def _make_timestamp(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
     if len(exprs) == 1:
         return Value(exprs[0].cast(pl.Datetime("us")), dtype)
     year, month, day, *time = exprs
-    inside = (
-        (month >= 1) & (month <= 12) & (day >= 1) & (day <= days_in_month(year, month)) & _clock_inside(*time)
-    )
+    inside = (month >= 1) & (month <= 12) & (day >= 1) & (day <= days_in_month(year, month)) & _clock_inside(*time)
     made = timestamp(days_from_civil(year, month, day), _clock(*time))
     return Value(checked(made, inside.not_(), Failure.DATE_OUT_OF_RANGE, scope), dtype)
 
@@ -159,9 +155,7 @@ def _timezone(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
 def _now(form: Callable[[dt.datetime], Any]) -> Function:
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
         moment = scope.now or dt.datetime.now(dt.UTC)
-        return Value(
-            literal_expr(form(moment), dtype), dtype, nullable=False, is_literal=True, literal=form(moment)
-        )
+        return Value(literal_expr(form(moment), dtype), dtype, nullable=False, is_literal=True, literal=form(moment))
 
     return compute
 
@@ -176,9 +170,7 @@ def _add_interval(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Va
     local = moment.expr.dt.replace_time_zone(None) if zoned else moment.expr
     if added.is_literal and added.literal is not None:
         months, days, nanos = added.literal
-        if (
-            months and scope.device == "cpu"
-        ):  # the calendar names its date dozens of times: sums that nest explode
+        if months and scope.device == "cpu":  # the calendar names its date dozens of times: sums that nest explode
             local, months = local.cast(pl.Datetime("us")).dt.offset_by(f"{months}mo"), 0
         shifted = _shift(local, moment.dtype, pl.lit(months, dtype=pl.Int64) if months else None,
                          pl.lit(days * MICROS_PER_DAY + nanos // 1000, dtype=pl.Int64))  # fmt: skip
@@ -230,8 +222,7 @@ def _interval_scale(divide: bool) -> Function:
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
         factor = args[1].expr.cast(pl.Float64)
         months, days, micros = (
-            (p.cast(pl.Float64) / factor) if divide else (p.cast(pl.Float64) * factor)
-            for p in parts(args[0].expr)
+            (p.cast(pl.Float64) / factor) if divide else (p.cast(pl.Float64) * factor) for p in parts(args[0].expr)
         )
 
         def toward_zero(x: pl.Expr) -> pl.Expr:
@@ -255,14 +246,8 @@ def _to_interval(months: int = 0, days: int = 0, micros: int = 0) -> Function:
 
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
         n = args[0].expr
-        scaled = (
-            (n.cast(pl.Float64) * micros).round(0).cast(pl.Int64)
-            if types.is_float(args[0].dtype)
-            else n * micros
-        )
-        return Value(
-            interval(n * months if months else 0, n * days if days else 0, scaled if micros else 0, n), dtype
-        )
+        scaled = (n.cast(pl.Float64) * micros).round(0).cast(pl.Int64) if types.is_float(args[0].dtype) else n * micros
+        return Value(interval(n * months if months else 0, n * days if days else 0, scaled if micros else 0, n), dtype)
 
     return compute
 

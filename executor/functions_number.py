@@ -115,9 +115,7 @@ def _rounding(how: str) -> Function:
         value = args[0]
         digits = int(args[1].literal) if len(args) > 1 and args[1].literal is not None else 0
         if len(args) > 1 and args[1].literal is None:
-            return Value(
-                pl.lit(None, dtype=polars_dtype(dtype)), dtype, bounds=(0, 0) if type_bounds(dtype) else None
-            )
+            return Value(pl.lit(None, dtype=polars_dtype(dtype)), dtype, bounds=(0, 0) if type_bounds(dtype) else None)
         if types.is_decimal(value.dtype):
             return decimal(value, digits, dtype, scope)
         if types.is_integer(value.dtype):

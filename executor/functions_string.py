@@ -45,9 +45,7 @@ def _substring(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value
     text, start = args[0].expr, args[1]
     length = args[2] if len(args) > 2 else None
     simple_start = start.is_literal and start.literal is not None and start.literal > 0
-    simple_length = length is None or (
-        length.is_literal and length.literal is not None and length.literal >= 0
-    )
+    simple_length = length is None or (length.is_literal and length.literal is not None and length.literal >= 0)
     if simple_start and simple_length:
         return Value(text.str.slice(start.literal - 1, None if length is None else length.literal), dtype)
     size = text.str.len_chars().cast(pl.Int64)
@@ -78,9 +76,7 @@ def _strpos(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     if scope.device == "gpu":
         raise NotOnDevice("strpos counts bytes there")
     found = text.str.find(part, literal=True)  # in bytes
-    before = (
-        text.cast(pl.Binary).bin.slice(0, found.cast(pl.Int64)).cast(pl.String).str.len_chars().cast(pl.Int64)
-    )
+    before = text.cast(pl.Binary).bin.slice(0, found.cast(pl.Int64)).cast(pl.String).str.len_chars().cast(pl.Int64)
     position = pl.when(found.is_not_null()).then(before + 1).otherwise(pl.lit(0, dtype=pl.Int64))
     return Value(pl.when(text.is_not_null() & part.is_not_null()).then(position), dtype)
 
@@ -99,9 +95,7 @@ def _pad(left: bool) -> Function:
 
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
         text, length, fill = args
-        simple = (
-            length.is_literal and fill.is_literal and fill.literal is not None and length.literal is not None
-        )
+        simple = length.is_literal and fill.is_literal and fill.literal is not None and length.literal is not None
         if simple and len(fill.literal) == 1 and length.literal >= 0:
             cut = text.expr.str.slice(0, length.literal)
             padded = cut.str.pad_start if left else cut.str.pad_end
@@ -146,9 +140,7 @@ def _regexp_replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
     if by.is_literal and by.literal is not None:
         replacement = pl.lit(rust_replacement(by.literal), dtype=pl.String)
     else:
-        replacement = by.expr.str.replace_all("$", "$$$$", literal=False).str.replace_all(
-            r"\\(\d)", "$${${1}}"
-        )
+        replacement = by.expr.str.replace_all("$", "$$$$", literal=False).str.replace_all(r"\\(\d)", "$${${1}}")
     text = args[0].expr
     replaced = text.str.replace_all(pattern, replacement) if every else text.str.replace(pattern, replacement)
     return Value(replaced, dtype)
@@ -190,9 +182,7 @@ def _code(of_empty: int) -> Function:
 
 def _hash(name: str) -> Function:
     def digest(data: str | bytes) -> str:
-        return hashlib.new(
-            name, data.encode() if isinstance(data, str) else data, usedforsecurity=False
-        ).hexdigest()
+        return hashlib.new(name, data.encode() if isinstance(data, str) else data, usedforsecurity=False).hexdigest()
 
     return by_row(digest)
 

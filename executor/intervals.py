@@ -70,7 +70,5 @@ def _write(months: int, days: int, micros: int) -> str:
 def intervals_to_arrow(series: pl.Series) -> pa.Array:
     """The struct column as Arrow's month_day_nano_interval."""
     values: Sequence[dict[str, int] | None] = series.to_list()
-    made = [
-        None if v is None else pa.MonthDayNano([v["months"], v["days"], v["micros"] * 1000]) for v in values
-    ]
+    made = [None if v is None else pa.MonthDayNano([v["months"], v["days"], v["micros"] * 1000]) for v in values]
     return pa.array(made, type=pa.month_day_nano_interval())

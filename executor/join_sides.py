@@ -111,6 +111,17 @@ def with_keys(lazy: pl.LazyFrame, keys: Sequence[pl.Expr], context: Context) -> 
     return (lazy.with_columns(computed) if computed else lazy), columns
 
 
+def grouped(
+    lazy: pl.LazyFrame, keys: Keys, aggregates: Sequence[pl.Expr], context: Context
+) -> tuple[pl.LazyFrame, Keys]:
+    """The aggregates of each key of the right side (of all rows without a key), and the keys to join them by."""
+    if not keys.right:
+        return lazy.select(aggregates), keys
+    names = [context.fresh("key") for _ in keys.right]
+    keyed = lazy.with_columns(k.alias(n) for k, n in zip(keys.right, names, strict=True))
+    return keyed.group_by(names).agg(aggregates), Keys(keys.left, tuple(map(pl.col, names)), keys.nulls_equal)
+
+
 def inner_join(sides: Sides, context: Context) -> Frame:
     sides = filter_right(sides, context)
     left = filtered(sides.left, sides.left_only, sides.bounds, context)

@@ -86,9 +86,7 @@ def collect(lazy: pl.LazyFrame, options: KernelOptions | None = None) -> pl.Data
     return _run(lambda flags: lazy.collect(engine="streaming", optimizations=flags))
 
 
-def stream(
-    lazy: pl.LazyFrame, take: Callable[[pl.DataFrame], bool], options: KernelOptions | None = None
-) -> None:
+def stream(lazy: pl.LazyFrame, take: Callable[[pl.DataFrame], bool], options: KernelOptions | None = None) -> None:
     """Run a compiled fragment and hand over its rows batch by batch, in order; ``take`` returns True to stop.
 
     Raises:
@@ -223,9 +221,7 @@ def _values(plan: ValuesExec, context: Context) -> Frame:
     rows = []
     for row in plan.rows:
         cells = [native(translate(cell, scope), context.device).expr for cell in row]
-        named = [
-            c.cast(polars_dtype(f.dtype)).alias(column_name(f)) for c, f in zip(cells, fields, strict=True)
-        ]
+        named = [c.cast(polars_dtype(f.dtype)).alias(column_name(f)) for c, f in zip(cells, fields, strict=True)]
         rows.append(select(one, named))
     return Frame(rows[0] if len(rows) == 1 else pl.concat(rows), columns, len(plan.rows))
 

@@ -14,7 +14,7 @@ import polars as pl
 from executor.arithmetic import to_float
 from executor.checks import strict_cast
 from executor.dtypes import polars_dtype
-from executor.expressions import translate
+from executor.expressions import largest, translate
 from executor.frame import Context, Frame, stored
 from executor.kernels_sort import sort_expression
 from executor.value import (
@@ -196,9 +196,7 @@ def _exact_sum(argument: Argument) -> Value:
     if device == "gpu" and largest * _MANY_ROWS >= 10**38:
         raise NotOnDevice("a decimal sum that may overflow is not checked on the GPU")
     held = value.expr.cast(pl.Decimal(38, 0)) if types.is_integer(value.dtype) else native(value, device).expr
-    return Value(
-        _or_null(held.cast(pl.Decimal(38, scale)).sum(), argument), dtype, Store.NATIVE, None, argument.skips
-    )
+    return Value(_or_null(held.cast(pl.Decimal(38, scale)).sum(), argument), dtype, Store.NATIVE, None, argument.skips)
 
 
 def _as_integer(value: Value, store: Store, device: str) -> pl.Expr:
@@ -259,11 +257,7 @@ def _max(argument: Argument) -> Value:
     value = argument.value
     if value.dtype == types.INTERVAL:
         raise UnsupportedError("max of an INTERVAL cannot be computed yet")
-    expr = value.expr.max()
-    if types.is_float(value.dtype):  # NaN is the largest number; Polars leaves it out
-        nan = pl.lit(float("nan"), dtype=polars_dtype(value.dtype))
-        expr = pl.when(value.expr.is_nan().max()).then(nan).otherwise(expr)
-    return replace(value, expr=expr, nullable=argument.skips)
+    return replace(value, expr=largest(value), nullable=argument.skips)
 
 
 def _bool_and(argument: Argument) -> Value:
@@ -367,11 +361,7 @@ def _extreme(descending: bool) -> Callable[[Argument], Value]:
         value, by = argument.values[0], argument.values[1]
         order = by.expr
         both = value.expr.is_not_null() & order.is_not_null()
-        expr = (
-            value.expr.filter(both)
-            .sort_by(order.filter(both), descending=descending, maintain_order=True)
-            .first()
-        )
+        expr = value.expr.filter(both).sort_by(order.filter(both), descending=descending, maintain_order=True).first()
         return replace(value, expr=expr, nullable=True)
 
     return compute
@@ -401,8 +391,7 @@ def _interpolated(numbers: pl.Expr, fraction: float, nearest: bool) -> pl.Expr:
     ordered = numbers.drop_nulls().sort()
     position = (ordered.len().cast(pl.Float64) - 1) * fraction
     low, high = (
-        ordered.get(p.cast(pl.Int64).clip(lower_bound=0), null_on_oob=True)
-        for p in (position.floor(), position.ceil())
+        ordered.get(p.cast(pl.Int64).clip(lower_bound=0), null_on_oob=True) for p in (position.floor(), position.ceil())
     )
     distance = (high - low) * (position - position.floor())
     below = low + distance.floor().cast(pl.Int64)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
 from typing import Literal
 
 import polars as pl
@@ -18,12 +17,14 @@ import polars as pl
 from executor.checks import Failure, fail_if
 from executor.expressions import translate, unify
 from executor.frame import Context, Frame, nullable
+from executor.join_extremes import EXTREMES, beyond, extremes
 from executor.join_keys import Keys, join_keys
 from executor.join_sides import (
     Sides,
     equi_join,
     filter_right,
     filtered,
+    grouped,
     held_dtype,
     inner_join,
     matching_rows,
@@ -34,7 +35,7 @@ from executor.kernels_mark import mark_join
 from executor.value import Value
 from planner import types
 from planner.errors import PlanError
-from planner.expr import ColumnId, Comparison, columns_of
+from planner.expr import FLIPPED, ColumnId, Comparison, columns_of
 from planner.logical import JoinKind
 from planner.physical import (
     AggregateExec,
@@ -90,9 +91,7 @@ def _join(kind: JoinKind, sides: Sides, right_plan: PhysicalPlan, context: Conte
 def _swap(sides: Sides) -> Sides:
     pairs = tuple(KeyPair(p.right, p.left, p.null_safe) for p in sides.pairs)
     build = "right" if sides.build == "left" else "left"
-    return Sides(
-        sides.right, sides.left, pairs, sides.right_only, sides.left_only, sides.both, sides.bounds, build
-    )
+    return Sides(sides.right, sides.left, pairs, sides.right_only, sides.left_only, sides.both, sides.bounds, build)
 
 
 def _left_join(sides: Sides, context: Context) -> Frame:
@@ -105,9 +104,7 @@ def _left_join(sides: Sides, context: Context) -> Frame:
     left, row = numbered(sides.left, context)
     matched = inner_join(replace(sides, left=left), context)
     matched = replace(matched, lazy=matched.lazy.cache())
-    rest = left.lazy.join(
-        matched.lazy.select(pl.col(row).unique()), on=row, how="anti", maintain_order="none"
-    )
+    rest = left.lazy.join(matched.lazy.select(pl.col(row).unique()), on=row, how="anti", maintain_order="none")
     return Frame(_stack(matched.lazy, [rest], columns), columns)
 
 
@@ -116,9 +113,7 @@ def _full_join(sides: Sides, context: Context) -> Frame:
     if not sides.both:
         flags = (sides.left_only, sides.right_only)
         keys = join_keys(sides.pairs, flags, sides.left, sides.right, sides.bounds, context)
-        return Frame(
-            equi_join(sides.left.lazy, sides.right.lazy, keys, "full", sides.build, context), columns
-        )
+        return Frame(equi_join(sides.left.lazy, sides.right.lazy, keys, "full", sides.build, context), columns)
     left, left_row = numbered(sides.left, context)
     right, right_row = numbered(sides.right, context)
     matched = inner_join(replace(sides, left=left, right=right), context)
@@ -130,9 +125,7 @@ def _full_join(sides: Sides, context: Context) -> Frame:
     return Frame(_stack(matched.lazy, unmatched, columns), columns)
 
 
-def _stack(
-    matched: pl.LazyFrame, rest: Sequence[pl.LazyFrame], columns: Mapping[ColumnId, Value]
-) -> pl.LazyFrame:
+def _stack(matched: pl.LazyFrame, rest: Sequence[pl.LazyFrame], columns: Mapping[ColumnId, Value]) -> pl.LazyFrame:
     """The matched rows, then the rest with NULLs for the columns that they lack."""
     names = [v.expr.meta.output_name() for v in columns.values()]
     dtypes = [held_dtype(v) for v in columns.values()]
@@ -141,8 +134,7 @@ def _stack(
         have = set(part.collect_schema().names())
         parts.append(
             part.select(
-                pl.col(n) if n in have else pl.lit(None, dtype=t).alias(n)
-                for n, t in zip(names, dtypes, strict=True)
+                pl.col(n) if n in have else pl.lit(None, dtype=t).alias(n) for n, t in zip(names, dtypes, strict=True)
             )
         )
     return pl.concat(parts, how="vertical_relaxed")
@@ -153,9 +145,7 @@ def _semi_join(sides: Sides, how: Literal["semi", "anti"], context: Context) -> 
     sides = filter_right(sides, context)
     if not sides.both:
         if how == "semi":
-            sides = replace(
-                sides, left=filtered(sides.left, sides.left_only, sides.bounds, context), left_only=()
-            )
+            sides = replace(sides, left=filtered(sides.left, sides.left_only, sides.bounds, context), left_only=())
         keys = join_keys(sides.pairs, (sides.left_only, ()), sides.left, sides.right, sides.bounds, context)
         lazy = equi_join(sides.left.lazy, sides.right.lazy, keys, how, sides.build, context)
         return Frame(lazy, columns, sides.left.max_rows)
@@ -169,50 +159,30 @@ def _semi_join(sides: Sides, how: Literal["semi", "anti"], context: Context) -> 
     return Frame(lazy, columns, sides.left.max_rows)
 
 
-_EXTREMES = {"<>": ("min", "max"), "<": ("max",), "<=": ("max",), ">": ("min",), ">=": ("min",)}
-
-
 def _by_extremes(sides: Sides, how: Literal["semi", "anti"], context: Context) -> Frame | None:
     """``EXISTS (… AND l.x <> r.x)`` by the smallest and the largest r.x of each key instead of by all pairs.
 
-    Only for a comparison of the two sides whose order has no NaN. None where it does not apply.
+    None where it does not apply.
     """
     condition = sides.both[0]
-    if not isinstance(condition, Comparison) or condition.op not in _EXTREMES or not sides.pairs:
+    if not isinstance(condition, Comparison) or condition.op not in EXTREMES or not sides.pairs:
         return None
-    if any(p.null_safe for p in sides.pairs) or types.is_float(condition.left.dtype):
-        return None
-    if condition.left.dtype == types.INTERVAL:
+    if any(p.null_safe for p in sides.pairs) or condition.left.dtype == types.INTERVAL:
         return None
     mine, theirs, op = condition.left, condition.right, condition.op
     if columns_of(mine) <= sides.right.columns.keys() and columns_of(theirs) <= sides.left.columns.keys():
-        mine, theirs = theirs, mine
-        op = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(op, op)
-    elif not (
-        columns_of(mine) <= sides.left.columns.keys() and columns_of(theirs) <= sides.right.columns.keys()
-    ):
+        mine, theirs, op = theirs, mine, FLIPPED[op]
+    elif not (columns_of(mine) <= sides.left.columns.keys() and columns_of(theirs) <= sides.right.columns.keys()):
         return None
     keys = join_keys(sides.pairs, ((), ()), sides.left, sides.right, sides.bounds, context)
     scopes = [context.scope(s.columns, sides.bounds) for s in (sides.left, sides.right)]
     a, b = unify((translate(mine, scopes[0]), translate(theirs, scopes[1])), scopes[0])
-    names = [context.fresh("key") for _ in keys.right]
-    ends = {end: context.fresh(end) for end in _EXTREMES[op]}
-    value = context.fresh("value")
-    right = sides.right.lazy.select(
-        *(k.alias(n) for k, n in zip(keys.right, names, strict=True)), b.expr.alias(value)
-    )
-    aggregates = [getattr(pl.col(value), end)().alias(name) for end, name in ends.items()]
-    grouped = right.group_by(names).agg(aggregates)
-    by_name = Keys(keys.left, tuple(pl.col(n) for n in names))
-    joined = equi_join(sides.left.lazy, grouped, by_name, "left", "right", context)
-    compare = {
-        "<>": a.expr.__ne__,
-        "<": a.expr.__lt__,
-        "<=": a.expr.__le__,
-        ">": a.expr.__gt__,
-        ">=": a.expr.__ge__,
-    }
-    hits = reduce(lambda x, y: x | y, [compare[op](pl.col(n)) for n in ends.values()])
+    ends = extremes(op, b)
+    names = [context.fresh("extreme") for _ in ends]
+    named = [e.alias(n) for e, n in zip(ends, names, strict=True)]
+    groups, by_name = grouped(sides.right.lazy, keys, named, context)
+    joined = equi_join(sides.left.lazy, groups, by_name, "left", "right", context)
+    hits = beyond(op, a.expr, [pl.col(n) for n in names])
     test = hits if how == "semi" else hits.not_().fill_null(True)
     return Frame(joined.filter(test), sides.left.columns, sides.left.max_rows)
 
@@ -248,9 +218,7 @@ def _first_of_each(right: Frame, keys: Keys, names: Sequence[str], count: str) -
     """One row a key, and how many there were."""
     kept = [v.expr.meta.output_name() for v in right.columns.values()]
     if not keys.right:
-        return right.lazy.select(*(pl.col(n).first() for n in kept), pl.len().alias(count)).filter(
-            pl.col(count) > 0
-        )
+        return right.lazy.select(*(pl.col(n).first() for n in kept), pl.len().alias(count)).filter(pl.col(count) > 0)
     keyed = right.lazy.with_columns(k.alias(n) for k, n in zip(keys.right, names, strict=True))
     return keyed.group_by(names).agg(*(pl.col(n).first() for n in kept), pl.len().alias(count))
 

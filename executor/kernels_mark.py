@@ -10,11 +10,20 @@ import polars as pl
 
 from executor.expressions import translate, unify
 from executor.frame import Context, Frame
+from executor.join_extremes import EXTREMES, beyond, extremes
 from executor.join_keys import Keys, join_keys
-from executor.join_sides import Sides, equi_join, filter_right, inner_join, matching_rows, numbered
+from executor.join_sides import (
+    Sides,
+    equi_join,
+    filter_right,
+    grouped,
+    inner_join,
+    matching_rows,
+    numbered,
+)
 from executor.value import Value
 from planner import types
-from planner.expr import Comparison, Expr, Field, column_name, columns_of
+from planner.expr import FLIPPED, Comparison, Expr, Field, column_name, columns_of
 from planner.physical import KeyPair
 
 
@@ -24,11 +33,13 @@ def mark_join(sides: Sides, comparison: Expr | None, mark: Field, context: Conte
     if comparison is None:
         lazy, truth = _exists(sides, context)
     else:
-        pair = _equality(comparison, sides)
-        if pair is not None and not sides.both:
-            lazy, truth = _in_by_keys(sides, pair, context)
-        else:
+        operands = None if sides.both else _operands(comparison, sides)
+        if operands is None:
             lazy, truth = _in_by_pairs(sides, comparison, context)
+        elif operands[0] == "=":
+            lazy, truth = _in_by_keys(sides, KeyPair(*operands[1:]), context)
+        else:
+            lazy, truth = _any_by_extremes(sides, *operands, context)
     name = column_name(mark)
     columns = {**sides.left.columns, mark.id: Value(pl.col(name), types.BOOLEAN, nullable=mark.nullable)}
     return Frame(lazy.with_columns(truth.alias(name)), columns, sides.left.max_rows)
@@ -63,24 +74,24 @@ def _exists(sides: Sides, context: Context) -> tuple[pl.LazyFrame, pl.Expr]:
     return lazy, pl.col(flag).is_not_null()
 
 
-def _equality(comparison: Expr, sides: Sides) -> KeyPair | None:
-    """``left expression = right expression``, if the comparison is one."""
-    if not isinstance(comparison, Comparison) or comparison.op != "=":
+def _operands(comparison: Expr, sides: Sides) -> tuple[str, Expr, Expr] | None:
+    """The operator, the left side's and the right side's operand; None if the comparison is not of that form."""
+    if not isinstance(comparison, Comparison) or comparison.op not in ("=", *EXTREMES):
+        return None
+    if comparison.left.dtype == types.INTERVAL:
         return None
     a, b = comparison.left, comparison.right
     left, right = sides.left.columns.keys(), sides.right.columns.keys()
     if columns_of(a) <= left and columns_of(b) <= right:
-        return KeyPair(a, b)
+        return comparison.op, a, b
     if columns_of(b) <= left and columns_of(a) <= right:
-        return KeyPair(b, a)
+        return FLIPPED[comparison.op], b, a
     return None
 
 
 def _in_by_keys(sides: Sides, pair: KeyPair, context: Context) -> tuple[pl.LazyFrame, pl.Expr]:
     """``x IN (y …)`` by two lookups: is x there, and otherwise: is there any row, any NULL."""
-    keys = join_keys(
-        (*sides.pairs, pair), (sides.left_only, ()), sides.left, sides.right, sides.bounds, context
-    )
+    keys = join_keys((*sides.pairs, pair), (sides.left_only, ()), sides.left, sides.right, sides.bounds, context)
     if any(p.null_safe for p in sides.pairs):
         lazy, found = _attach(sides, keys, context)
     else:
@@ -89,22 +100,36 @@ def _in_by_keys(sides: Sides, pair: KeyPair, context: Context) -> tuple[pl.LazyF
     x, y = unify((translate(pair.left, scopes[0]), translate(pair.right, scopes[1])), scopes[0])
     has_null = context.fresh("has_null")
     outer = join_keys(sides.pairs, (sides.left_only, ()), sides.left, sides.right, sides.bounds, context)
-    names = [context.fresh("key") for _ in outer.right]
-    nulls = context.fresh("is_null")
-    if outer.right:
-        keyed = sides.right.lazy.select(
-            *(k.alias(n) for k, n in zip(outer.right, names, strict=True)), y.expr.is_null().alias(nulls)
-        )
-        groups = keyed.group_by(names).agg(pl.col(nulls).max().alias(has_null))
-    else:
-        groups = sides.right.lazy.select(y.expr.is_null().max().alias(has_null))
-    by_name = Keys(outer.left, tuple(pl.col(n) for n in names), outer.nulls_equal)
+    groups, by_name = grouped(sides.right.lazy, outer, [y.expr.is_null().max().alias(has_null)], context)
     lazy = equi_join(lazy, groups, by_name, "left", "right", context)
     truth = (
         pl.when(pl.col(found).is_not_null())
         .then(True)
         .when(pl.col(has_null).is_null())  # no row to compare with
         .then(False)
+        .when(x.expr.is_null() | pl.col(has_null))
+        .then(None)
+        .otherwise(False)
+    )
+    return lazy, truth
+
+
+def _any_by_extremes(sides: Sides, op: str, mine: Expr, theirs: Expr, context: Context) -> tuple[pl.LazyFrame, pl.Expr]:
+    """``x < ANY (y …)`` by the smallest or the largest y of each key."""
+    keys = join_keys(sides.pairs, (sides.left_only, ()), sides.left, sides.right, sides.bounds, context)
+    scopes = [context.scope(s.columns, sides.bounds) for s in (sides.left, sides.right)]
+    x, y = unify((translate(mine, scopes[0]), translate(theirs, scopes[1])), scopes[0])
+    ends = extremes(op, y)
+    names = [context.fresh("extreme") for _ in ends]
+    has_null = context.fresh("has_null")
+    aggregates = [*(e.alias(n) for e, n in zip(ends, names, strict=True)), y.expr.is_null().max().alias(has_null)]
+    groups, by_name = grouped(sides.right.lazy, keys, aggregates, context)
+    lazy = equi_join(sides.left.lazy, groups, by_name, "left", "right", context)
+    truth = (
+        pl.when(pl.col(has_null).is_null())  # no row to compare with
+        .then(False)
+        .when(beyond(op, x.expr, [pl.col(n) for n in names]))
+        .then(True)
         .when(x.expr.is_null() | pl.col(has_null))
         .then(None)
         .otherwise(False)

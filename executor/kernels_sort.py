@@ -46,9 +46,7 @@ def _cut(frame: Frame, count: int | None, offset: int) -> Frame:
         lazy = lazy.head(count + offset)
     if offset:
         lazy = lazy.slice(offset)
-    rows = (
-        frame.max_rows if count is None else count if frame.max_rows is None else min(count, frame.max_rows)
-    )
+    rows = frame.max_rows if count is None else count if frame.max_rows is None else min(count, frame.max_rows)
     return Frame(lazy, frame.columns, rows)
 
 

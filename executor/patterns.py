@@ -110,12 +110,7 @@ def glob_regex(pattern: str) -> str:
             end = pattern.index("]", at + 2)
             inside = pattern[at + 1 : end]
             negated = inside[0] in "!^"
-            members = (
-                (inside[1:] if negated else inside)
-                .replace("\\", r"\\")
-                .replace("[", r"\[")
-                .replace("&", r"\&")
-            )
+            members = (inside[1:] if negated else inside).replace("\\", r"\\").replace("[", r"\[").replace("&", r"\&")
             out.append(f"[{'^' if negated else ''}{members}]")
             at = end
         elif character == "\\" and at + 1 < len(pattern):
@@ -147,13 +142,9 @@ def regex_options(options: str) -> tuple[str, bool]:
             case "l":
                 literal = True
             case _:
-                raise ExecutionError(
-                    f"'{option}' is not a regular expression option", hint="c, i, l, m, s, g"
-                )
+                raise ExecutionError(f"'{option}' is not a regular expression option", hint="c, i, l, m, s, g")
     if literal:
-        raise ExecutionError(
-            "the regular expression option l is not supported", hint="use contains or replace"
-        )
+        raise ExecutionError("the regular expression option l is not supported", hint="use contains or replace")
     return (f"(?{flags})" if flags else ""), "g" in options
 
 

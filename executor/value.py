@@ -186,9 +186,7 @@ def native(value: Value, device: Device) -> Value:
 def _to_scaled(expr: pl.Expr, store: Store, dtype: pa.DataType, device: Device) -> pl.Expr:
     if device == "gpu":
         # cuDF has no to_physical: the product is a whole number, so that no cast rounds it.
-        whole = expr.cast(pl.Decimal(38, dtype.scale)) * pl.lit(
-            Decimal(10**dtype.scale), dtype=pl.Decimal(38, 0)
-        )
+        whole = expr.cast(pl.Decimal(38, dtype.scale)) * pl.lit(Decimal(10**dtype.scale), dtype=pl.Decimal(38, 0))
         return whole.cast(pl.Int64) if dtype.scale else expr.cast(pl.Int64)
     physical = expr.to_physical()
     return physical.cast(pl.Int64) if store is Store.INT64 else physical
