@@ -20,7 +20,19 @@ from planner.binder_scope import (
 )
 from planner.binder_setop import union
 from planner.binder_subquery import Attachment, attach_all, query_of
-from planner.expr import TRUE, Call, ColumnId, Expr, Field, column, conjuncts, new_field, null
+from planner.expr import (
+    TRUE,
+    Call,
+    ColumnId,
+    Expr,
+    Field,
+    column,
+    columns_of,
+    conjunction,
+    conjuncts,
+    new_field,
+    null,
+)
 from planner.logical import (
     DependentJoin,
     Filter,
@@ -196,7 +208,11 @@ def _bind_join(
     if not clause.attachments:
         plan: LogicalPlan = build(kind, left, right, conjuncts(predicate))
     elif kind == JoinKind.INNER:
-        plan = Filter(attach_all(build(kind, left, right), clause.attachments), predicate)
+        produced = frozenset().union(*(a.produced for a in clause.attachments))
+        parts = conjuncts(predicate)
+        below = tuple(p for p in parts if produced.isdisjoint(columns_of(p)))
+        above = conjunction(p for p in parts if p not in below)
+        plan = Filter(attach_all(build(kind, left, right, below), clause.attachments), above)
     else:
         sides = _attach_to_sides(left, right, clause.attachments)
         if sides is not None:

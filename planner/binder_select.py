@@ -8,6 +8,7 @@ aggregated.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -47,6 +48,7 @@ from planner.expr import (
 )
 from planner.logical import Aggregate, Filter, Item, LogicalPlan, Project, RowNumber, Sort, project_to
 from planner.optimizer.nullability import can_be_null, nullable_columns
+from planner.parser import position_at
 
 # Parts of a SELECT that this module binds; any other that is present is not supported.
 _HANDLED = frozenset(
@@ -76,8 +78,13 @@ def bind_select(node: exp.Select, env: Environment, outer: OuterScope | None) ->
     """A SELECT with everything that belongs to it."""
     for key, value in node.args.items():
         if value and key not in _HANDLED:
-            place = value if isinstance(value, exp.Expression) else value[0] if isinstance(value, list) else node
-            raise env.unsupported(f"{_WHAT.get(key, key.strip('_').upper())} is not supported yet", place)
+            place = value[0] if isinstance(value, list) else value
+            what = _WHAT.get(key, key.strip("_").upper())
+            error = env.unsupported(f"{what} is not supported yet", place)
+            word = re.search(rf"\b{key}\b", env.sql, re.IGNORECASE) if error.position is None else None
+            if word is not None:
+                error.position = position_at(env.sql, word.start(), word.end() - 1)
+            raise error
     return _Select(node, with_ctes(node, env, outer), outer).bind()
 
 
@@ -315,6 +322,7 @@ class _Select:
             projection.add(self.grouping.rewrite(expr, places), item.name)
         outputs = len(self.items)
         distinct = self.node.args.get("distinct") is not None
+        beside: dict[Expr, Item] = {}  # columns that only ORDER BY and DISTINCT ON read
 
         def place_of(target: Expr | int) -> Column:
             if isinstance(target, int):
@@ -325,7 +333,10 @@ class _Select:
                     self.node.args["order"],
                     hint="add the expression to the SELECT list",
                 )
-            return column(projection.add(self.grouping.rewrite(target, places), "order").field)
+            expr = self.grouping.rewrite(target, places)
+            if expr not in beside:
+                beside[expr] = projection.add(expr, "order")
+            return column(beside[expr].field)
 
         keys = tuple(SortKey(place_of(target), *direction) for target, *direction in order)
         on = None if distinct_on is None else tuple(place_of(target) for target in distinct_on)

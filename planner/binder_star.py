@@ -77,6 +77,9 @@ def _star(
     star: exp.Expression, columns: Sequence[VisibleColumn], place: exp.Expression, env: Environment
 ) -> list[SelectItem]:
     """``*`` with EXCLUDE, REPLACE and RENAME."""
+    for key in ("except_", "replace", "rename"):
+        if not all(isinstance(part, exp.Expression) for part in star.args.get(key) or ()):
+            raise env.error("the list after * cannot be read", place)
     known = {c.name.lower() for c in columns}
     excluded = {_name(e).lower(): e for e in star.args.get("except_") or ()}
     replaced = {e.alias.lower(): e for e in star.args.get("replace") or ()}
