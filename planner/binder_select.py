@@ -157,8 +157,14 @@ class _Select:
         self.scope.known = scope.bound
 
     def _group_by_all(self, scope: ClauseScope) -> None:
-        """GROUP BY ALL: every item without an aggregate."""
+        """GROUP BY ALL: every item without an aggregate.
+
+        Beside aggregates a constant is no key: over no rows there is one row then, not none.
+        """
+        aggregates = any(item.has_aggregate for item in self.items)
         for index, item in enumerate(self.items):
+            if item.node is not None and aggregates and item.node.find(exp.Column) is None:
+                continue
             if item.node is None or not item.has_aggregate:
                 self._group_item(index, scope)
 

@@ -64,9 +64,7 @@ def _string_agg(ctx: Context, scope: Scope) -> str:
 
 
 def _rough(ctx: Context, scope: Scope) -> str:
-    function = ctx.pick(
-        ["avg", "avg", "avg", "stddev", "stddev_pop", "var_samp", "var_pop", "median", "quantile_cont"]
-    )
+    function = ctx.pick(["avg", "avg", "avg", "stddev", "stddev_pop", "var_samp", "var_pop", "median", "quantile_cont"])
     kind = ctx.pick([INTEGER, DOUBLE, _ANY_DECIMAL])
     argument = _argument(ctx, scope, DOUBLE if function in ("median", "quantile_cont") else kind)
     return f"quantile_cont({argument}, 0.25)" if function == "quantile_cont" else f"{function}({argument})"

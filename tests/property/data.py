@@ -68,9 +68,7 @@ def _table(rng: random.Random, rows: int, nulls: float) -> pa.Table:
     values: dict[str, Callable[[], object]] = {
         "k": lambda: rng.randrange(0, 8),
         "i": lambda: rng.randrange(-5, 13),
-        "b": lambda: rng.choice(
-            [rng.randrange(-5, 13), rng.randrange(-5, 13), rng.randrange(-(10**12), 10**12)]
-        ),
+        "b": lambda: rng.choice([rng.randrange(-5, 13), rng.randrange(-5, 13), rng.randrange(-(10**12), 10**12)]),
         "d": lambda: Decimal(_cents(rng)) / 100,
         "e": lambda: Decimal(rng.randrange(-99999, 99999)) / 10000,
         "f": lambda: rng.randrange(-40, 40) / 4,

@@ -68,9 +68,7 @@ def literal(ctx: Context, kind: Kind) -> str:
         case "integer" | "big":
             return str(rng.choice([0, 1, 2, 3, 5, 7, 10, rng.randrange(-5, 13)]))
         case "decimal":
-            return rng.choice(
-                ["0.5", "1.25", "-3.10", "0.00", "12.5", "7.0", f"{rng.randrange(-999, 999) / 100:.2f}"]
-            )
+            return rng.choice(["0.5", "1.25", "-3.10", "0.00", "12.5", "7.0", f"{rng.randrange(-999, 999) / 100:.2f}"])
         case "double":
             return f"CAST({rng.randrange(-40, 40) / 4} AS DOUBLE)"
         case "string":
@@ -90,9 +88,7 @@ def case(ctx: Context, scope: Scope, kind: Kind, depth: int) -> str:
     otherwise = f" ELSE {value(ctx, scope, kind, depth)}" if ctx.chance(0.7) else ""
     count = ctx.rng.randint(1, 2)
     if ctx.chance(0.7):
-        arms = [
-            f"WHEN {condition(ctx, scope, depth)} THEN {value(ctx, scope, kind, depth)}" for _ in range(count)
-        ]
+        arms = [f"WHEN {condition(ctx, scope, depth)} THEN {value(ctx, scope, kind, depth)}" for _ in range(count)]
         return f"CASE {' '.join(arms)}{otherwise} END"
     over = ctx.pick([INTEGER, STRING])
     subject = value(ctx, scope, over, depth)
@@ -196,6 +192,22 @@ def _in_subquery(ctx: Context, scope: Scope, depth: int) -> str:
     return f"({value(ctx, scope, kind, depth)} {ctx.pick(['', 'NOT '])}IN ({query}))"
 
 
+def _row_in_subquery(ctx: Context, scope: Scope, depth: int) -> str:
+    if ctx.subqueries is None or not ctx.take_block():
+        return comparison(ctx, scope, depth)
+    kinds = comparable_kind(ctx, scope), comparable_kind(ctx, scope)
+    row = ", ".join(value(ctx, scope, kind, min(depth, 1)) for kind in kinds)
+    return f"(({row}) {ctx.pick(['', 'NOT '])}IN ({ctx.subqueries.pairs(scope, kinds)}))"
+
+
+def _text_literal(ctx: Context, scope: Scope, depth: int) -> str:
+    """A comparison with a text that must be read as the other side's type."""
+    kind, text = ctx.pick(
+        [(DATE, "2020-02-29"), (TIMESTAMP, "2021-01-01 00:00:00"), (INTEGER, "3"), (_SMALL_DECIMAL, "5.00")]
+    )
+    return f"({value(ctx, scope, kind, depth)} {ctx.pick(_COMPARISONS)} '{text}')"
+
+
 def _exists(ctx: Context, scope: Scope, depth: int) -> str:
     if ctx.subqueries is None or not ctx.take_block():
         return comparison(ctx, scope, depth)
@@ -223,6 +235,8 @@ _CONDITIONS: Sequence[tuple[float, Maker]] = (
     (1.2, _like),
     (0.8, _text_test),
     (1.5, _in_subquery),
+    (0.5, _row_in_subquery),
+    (0.6, _text_literal),
     (1.5, _exists),
     (1, _quantified),
 )
@@ -305,6 +319,14 @@ _MAKERS: dict[str, Sequence[tuple[float, Maker]]] = {
         (0.4, _template("date_diff('month', {}, {})", DATE, DATE)),
         (0.8, _any_cast(INTEGER, DOUBLE, _SMALL_DECIMAL, BOOLEAN)),
         (0.5, _template("TRY_CAST({} AS INTEGER)", STRING)),
+        (0.3, _template("ascii({})", STRING)),
+        (0.3, _template("({} & 7)", INTEGER)),
+        (0.3, _template("({} | 2)", INTEGER)),
+        (0.3, _template("mod({}, 3)", INTEGER)),
+        (0.3, _template("if({}, 1, 2)", BOOLEAN)),
+        (0.3, _template("CAST(floor({}) AS INTEGER)", DOUBLE)),
+        (0.3, _template("extract(hour FROM {})", TIMESTAMP)),
+        (0.3, _template("date_diff('hour', {}, {})", TIMESTAMP, TIMESTAMP)),
     ),
     "big": (
         (3, _arithmetic(BIG, ["+", "-"])),
@@ -352,6 +374,15 @@ _MAKERS: dict[str, Sequence[tuple[float, Maker]]] = {
         (0.4, _template("repeat({}, 2)", STRING)),
         (0.4, _template("lpad({}, 4, '*')", STRING)),
         (0.4, _template("rpad({}, 4, '*')", STRING)),
+        (0.3, _template("concat_ws('-', {}, {})", STRING, STRING)),
+        (0.3, _template("split_part({}, 'b', 1)", STRING)),
+        (0.3, _template("regexp_replace({}, '[ab]+', 'z')", STRING)),
+        (0.3, _template("regexp_extract({}, '[a-z]+')", STRING)),
+        (0.3, _template("translate({}, 'ab', 'xy')", STRING)),
+        (0.2, _template("md5({})", STRING)),
+        (0.3, _template("strftime({}, '%Y-%m')", DATE)),
+        (0.3, _template("monthname({})", DATE)),
+        (0.2, _template("if({}, {}, {})", BOOLEAN, STRING, STRING)),
         (1, _any_cast(STRING, INTEGER, _SMALL_DECIMAL, BOOLEAN, DATE, BIG)),
         (0.4, _any_cast(STRING, TIMESTAMP, DOUBLE)),
     ),

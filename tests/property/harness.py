@@ -121,9 +121,7 @@ class Harness:
             return None if expected.table is None else Finding("error", query.sql, _one(error))
         except KeyboardInterrupt:
             raise
-        except (
-            BaseException
-        ) as error:  # whatever is not a SqlrayError is a bug of its own, a kernel's panic too
+        except BaseException as error:  # whatever is not a SqlrayError is a bug of its own, a kernel's panic too
             return Finding("crash", query.sql, _one(error))
         if expected.table is None:
             return Finding("no error", query.sql, expected.error)
@@ -135,9 +133,7 @@ class Harness:
             return None
         return Finding("type" if text.startswith(("type", "name")) else "wrong", query.sql, text)
 
-    def run(
-        self, seeds: Iterable[int], variants: Sequence[Variant], stop_after: int | None = None
-    ) -> Summary:
+    def run(self, seeds: Iterable[int], variants: Sequence[Variant], stop_after: int | None = None) -> Summary:
         """Runs the queries of these seeds on every variant."""
         summary = Summary()
         for seed in seeds:

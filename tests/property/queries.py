@@ -95,9 +95,7 @@ class QueryGenerator:
         query = self.ordered(self.body(None, None), limit_chance=0.3, order_chance=0.5)
         if not definitions:
             return query
-        return Query(
-            f"WITH {', '.join(definitions)} {query.sql}", query.columns, query.rows, query.ordered_by
-        )
+        return Query(f"WITH {', '.join(definitions)} {query.sql}", query.columns, query.rows, query.ordered_by)
 
     def body(self, wanted: tuple[Kind, ...] | None, outer: Scope | None) -> Query:
         """A SELECT, or a set operation over SELECTs."""
@@ -130,9 +128,7 @@ class QueryGenerator:
         items = []
         for at in keys:
             by = str(at + 1) if ctx.chance(0.5) else query.columns[at][0]
-            items.append(
-                by + ctx.pick(["", " ASC", " DESC"]) + ctx.pick(["", "", " NULLS FIRST", " NULLS LAST"])
-            )
+            items.append(by + ctx.pick(["", " ASC", " DESC"]) + ctx.pick(["", "", " NULLS FIRST", " NULLS LAST"]))
         sql = f"{query.sql} ORDER BY {', '.join(items)}"
         rows = query.rows
         if len(keys) == len(query.columns) and ctx.chance(limit_chance / order_chance):
@@ -159,13 +155,13 @@ class QueryGenerator:
             return self._grouped(sql, scope, kinds, rows)
         if shape < 0.42:
             return self._aggregated(sql, scope, kinds)
+        if shape < 0.5 and wanted is None:
+            return self._grouped_by_output(sql, scope, kinds, rows)
         distinct = "DISTINCT " if ctx.chance(0.12) and all(kind.exact for kind in kinds) else ""
         items = [self._item(scope, kind) for kind in kinds]
         return self._finish(distinct, items, sql, kinds, rows)
 
-    def _finish(
-        self, distinct: str, items: list[str], rest: str, kinds: tuple[Kind, ...], rows: int
-    ) -> Query:
+    def _finish(self, distinct: str, items: list[str], rest: str, kinds: tuple[Kind, ...], rows: int) -> Query:
         names = [self.ctx.name("x") for _ in kinds]
         output = ", ".join(f"{item} AS {name}" for item, name in zip(items, names, strict=True))
         return Query(f"SELECT {distinct}{output}{rest}", tuple(zip(names, kinds, strict=True)), rows)
@@ -195,6 +191,21 @@ class QueryGenerator:
         items = [self._item(grouped, kind) if ctx.chance(0.5) else leaf(ctx, grouped, kind) for kind in kinds]
         return self._finish("", items, sql, kinds, rows)
 
+    def _grouped_by_output(self, rest: str, scope: Scope, kinds: tuple[Kind, ...], rows: int) -> Query:
+        """GROUP BY ALL, by position or by alias: some items are the keys, the others are aggregates."""
+        ctx = self.ctx
+        count = ctx.rng.randint(1, len(kinds))
+        exact = tuple(kind if kind.exact else INTEGER for kind in kinds[:count])
+        items = [self._item(scope.alone(), kind) for kind in exact]
+        kinds = exact + kinds[count:]
+        items += [aggregate(ctx, scope, kind).text for kind in kinds[count:]]
+        query = self._finish("", items, rest, kinds, rows)
+        names = [name for name, _ in query.columns[:count]]
+        by = ctx.pick(["ALL", ", ".join(str(at + 1) for at in range(count)), ", ".join(names)])
+        if any(not any(c.text in item for c in scope.columns) for item in items[:count]):
+            by = "ALL"  # a constant that stands in GROUP BY by itself may be read as a position
+        return Query(f"{query.sql} GROUP BY {by}", query.columns, rows)
+
     def _aggregated(self, rest: str, scope: Scope, kinds: tuple[Kind, ...]) -> Query:
         """Aggregates without GROUP BY: always one row, or none after HAVING."""
         ctx = self.ctx
@@ -217,6 +228,13 @@ class QueryGenerator:
         relations, text, where = [first], first.text, list[str]()
         rows = first.rows
         for _ in range(ctx.weighted([(5, 0), (4, 1), (1.5, 2), (0.5, 3)])):
+            if ctx.chance(0.06) and rows < 200 and "," not in text and ctx.take_block():
+                joined = self._lateral(relations, outer)
+                kind, on = ctx.pick([("CROSS JOIN", ""), ("LEFT JOIN", " ON TRUE"), ("JOIN", " ON TRUE")])
+                text = f"{text} {kind} LATERAL {joined.text}{on}"
+                rows *= joined.rows
+                relations.append(joined)
+                continue
             joined = self.relation(outer)
             left_rows, rows = rows, self._joined_rows(rows, joined.rows)
             if left_rows * joined.rows > _MOST_ROWS * 2:
@@ -238,19 +256,30 @@ class QueryGenerator:
         # The WHERE of a comma join can only see what precedes; ON cannot follow a comma join's left side.
         return relations, text, where
 
+    def _lateral(self, relations: list[Relation], outer: Scope | None) -> Relation:
+        """A derived table that reads the relations before it: few rows for each of theirs."""
+        ctx = self.ctx
+        alias = ctx.name("r")
+        around = Scope(tuple(c for relation in relations for c in relation.scope_columns()), outer)
+        kinds = tuple(ctx.pick(_COMMON_KINDS) for _ in range(2))
+        inner = self.relation(None)
+        scope = Scope(inner.scope_columns(), around)
+        rest = f" FROM {inner.text} WHERE {self._correlation(scope)}"
+        if ctx.chance(0.5):
+            query = self._aggregated(rest, scope, kinds)
+        else:
+            query = self._finish("", [self._item(scope, kind) for kind in kinds], rest, kinds, inner.rows)
+        return Relation(f"({query.sql}) AS {alias}", alias, query.columns, max(1, query.rows // 3))
+
     @staticmethod
     def _joined_rows(left: int, right: int) -> int:
         return max(left, right, left * right // 4)
 
-    def _on_or_using(
-        self, relations: list[Relation], joined: Relation, text: str, outer: Scope | None
-    ) -> str:
+    def _on_or_using(self, relations: list[Relation], joined: Relation, text: str, outer: Scope | None) -> str:
         ctx = self.ctx
         if len(relations) == 1 and "," not in text and ctx.chance(0.2):
             shared = [
-                name
-                for name, kind in joined.columns
-                if name in _SHARED_NAMES and (name, kind) in relations[0].columns
+                name for name, kind in joined.columns if name in _SHARED_NAMES and (name, kind) in relations[0].columns
             ]
             if shared:
                 return f"USING ({', '.join(ctx.rng.sample(shared, min(len(shared), ctx.pick([1, 1, 2]))))})"
@@ -315,21 +344,26 @@ class QueryGenerator:
 
     def column(self, scope: Scope, kind: Kind) -> str:
         """A subquery of one column for IN, ANY and ALL."""
-        return self._set(scope, kind, "y")
+        return self._set(scope, (kind,))
+
+    def pairs(self, scope: Scope, kinds: tuple[Kind, Kind]) -> str:
+        """A subquery of two columns for a row IN; not correlated, which DuckDB lacks."""
+        return self._set(Scope(()), kinds)
 
     def rows(self, scope: Scope) -> str:
         """A subquery for EXISTS."""
-        return self._set(scope, self.ctx.pick([INTEGER, STRING]), "y")
+        return self._set(scope, (self.ctx.pick([INTEGER, STRING]),))
 
-    def _set(self, scope: Scope, kind: Kind, name: str) -> str:
+    def _set(self, scope: Scope, kinds: tuple[Kind, ...]) -> str:
         ctx = self.ctx
         if ctx.chance(0.15):
-            return self.body((kind,), scope if ctx.chance(0.5) else None).sql
+            return self.body(kinds, scope if ctx.chance(0.5) else None).sql
         relations, source, where = self.source(scope)
         inner = Scope(tuple(c for relation in relations for c in relation.scope_columns()), scope)
         conditions = [*where, self._correlation(inner)]
-        item = value(ctx, Scope(inner.columns), kind, ctx.pick([0, 0, 1]))
-        return f"SELECT {item} AS {name} FROM {source} WHERE {' AND '.join(conditions)}"
+        items = [value(ctx, Scope(inner.columns), kind, ctx.pick([0, 0, 1])) for kind in kinds]
+        output = ", ".join(f"{item} AS y{at}" for at, item in enumerate(items))
+        return f"SELECT {output} FROM {source} WHERE {' AND '.join(conditions)}"
 
     def _correlation(self, inner: Scope) -> str:
         """A condition that mostly compares a column inside with one outside."""
@@ -337,9 +371,7 @@ class QueryGenerator:
         kind = comparable_kind(ctx, inner)
         inside, outside = inner.of(kind), inner.outside(kind)
         if inside and outside and ctx.chance(0.7):
-            operator = ctx.weighted(
-                [(6, "="), (1, "<"), (1, ">"), (0.5, "<>"), (0.5, "IS NOT DISTINCT FROM")]
-            )
+            operator = ctx.weighted([(6, "="), (1, "<"), (1, ">"), (0.5, "<>"), (0.5, "IS NOT DISTINCT FROM")])
             text = f"{ctx.pick(inside).text} {operator} {ctx.pick(outside).text}"
             return f"{text} AND {condition(ctx, inner, 1)}" if ctx.chance(0.3) else text
         return condition(ctx, inner, 1)

@@ -79,16 +79,12 @@ def _edits(node: exp.Expr) -> Iterator[Edit]:
                 yield _drop(name)
     if isinstance(node, exp.Case) and node.args.get("default") is not None:
         yield _drop("default")
-    if isinstance(node, exp.Condition) and not isinstance(
-        node, exp.Literal | exp.Column | exp.Identifier | exp.Null
-    ):
+    if isinstance(node, exp.Condition) and not isinstance(node, exp.Literal | exp.Column | exp.Identifier | exp.Null):
         for name, child in node.args.items():
             if isinstance(child, exp.Condition):
                 yield _replace_by(name)
             if isinstance(child, list):
-                yield from (
-                    _replace_by(name, item) for item, c in enumerate(child) if isinstance(c, exp.Condition)
-                )
+                yield from (_replace_by(name, item) for item, c in enumerate(child) if isinstance(c, exp.Condition))
         if not isinstance(node.parent, exp.Join | exp.Where | exp.Having):
             yield _become_null
 

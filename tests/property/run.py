@@ -13,7 +13,7 @@ import argparse
 import sys
 import time
 
-from planner.optimizer.driver import rule_name
+from planner.optimizer.batch import rule_name
 from planner.optimizer.rules import BATCHES
 from tests.property.harness import (
     BASE,
@@ -48,9 +48,7 @@ def _variants(given: argparse.Namespace) -> list[Variant]:
 
 def optimizer_rules() -> list[str]:
     """The names of the optimizer rules that a plan can do without, in their order."""
-    names = (
-        rule_name(rule) for batch in BATCHES if not batch.removes_dependent_joins for rule in batch.rules
-    )
+    names = (rule_name(rule) for batch in BATCHES if not batch.removes_dependent_joins for rule in batch.rules)
     return list(dict.fromkeys(names))
 
 

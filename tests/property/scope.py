@@ -53,6 +53,9 @@ class SubqueryMaker(Protocol):
     def column(self, scope: Scope, kind: Kind) -> str:
         """A subquery of one column and any number of rows."""
 
+    def pairs(self, scope: Scope, kinds: tuple[Kind, Kind]) -> str:
+        """A subquery of two columns, to compare a row with."""
+
     def rows(self, scope: Scope) -> str:
         """A subquery for EXISTS."""
 

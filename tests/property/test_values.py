@@ -120,9 +120,7 @@ def test_integers(session: sqlray.Session, a: list[object], b: list[object]) -> 
 
 
 @EXAMPLES
-@given(
-    column(st.one_of(st.floats(-1e15, 1e15), sample([0.0, -0.0, 0.5, 1.5, 2.5, float("nan"), float("inf")])))
-)
+@given(column(st.one_of(st.floats(-1e15, 1e15), sample([0.0, -0.0, 0.5, 1.5, 2.5, float("nan"), float("inf")]))))
 def test_doubles(session: sqlray.Session, a: list[object]) -> None:
     table = pa.table({"a": pa.array(a, pa.float64())})
     rows = [
