@@ -48,9 +48,7 @@ from planner.statistics import DEFAULT_ROWS, equalities
 
 
 def plan_physical(plan: LogicalPlan, context: PhysicalContext) -> PhysicalPlan:
-    """The physical plan of ``plan`` in one place; a subplan with several parents is planned once and stays
-    shared.
-    """
+    """The physical plan of ``plan`` in one place; a subplan with several parents is planned once and stays shared."""
     return _Planner(context).visit(plan)
 
 
@@ -108,9 +106,7 @@ class _Planner:
                 return numbered, self.model.sort(self.rows(input), self.estimator.width(input))
             case CommonSubplan(input, name):
                 size = self.rows(input) * self.estimator.width(input)
-                return MaterializeExec(self.visit(input), name, plan.schema), Cost(
-                    self.rows(input) * 0.1, size
-                )
+                return MaterializeExec(self.visit(input), name, plan.schema), Cost(self.rows(input) * 0.1, size)
             case _:
                 raise TypeError(f"no physical operator for {type(plan).__name__}")
 
@@ -152,10 +148,7 @@ class _Planner:
             )
             return node, self.model.nested_loop(left_rows, right_rows, right_width, rows)
         build = "right"
-        if (
-            plan.kind not in (JoinKind.MARK, JoinKind.SINGLE)
-            and left_rows * left_width < right_rows * right_width
-        ):
+        if plan.kind not in (JoinKind.MARK, JoinKind.SINGLE) and left_rows * left_width < right_rows * right_width:
             build = "left"
         joined = HashJoinExec(
             plan.kind,

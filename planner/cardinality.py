@@ -67,9 +67,7 @@ class Cardinality:
         if known.ndv is None:
             return None
         origin = self._origins.get(id)
-        return distinct_after(
-            known.ndv, rows, None if origin is None else origin.rows * self._kept(id, known)
-        )
+        return distinct_after(known.ndv, rows, None if origin is None else origin.rows * self._kept(id, known))
 
     def _kept(self, id: ColumnId, known: ColumnStatistics) -> float:
         """The share of its table's distinct values that a column may still have."""
@@ -83,9 +81,7 @@ class Cardinality:
         return self._kept(id, known) <= _RESTRICTED
 
     def distinct(self, columns: Iterable[ColumnId], statistics: Statistics) -> float | None:
-        """Distinct combinations of columns: damped, and per table at most its rows; among the rows that are
-        left.
-        """
+        """Distinct combinations of columns: damped, and per table at most its rows; among the rows that are left."""
         if statistics.rows is None:
             return None
         tables: dict[int, list[float]] = {}
@@ -95,9 +91,7 @@ class Cardinality:
             if known.ndv is None:
                 return None
             origin = self._origins.get(id)
-            table, rows = (
-                (-id, known.ndv) if origin is None else (origin.scan, origin.rows * self._kept(id, known))
-            )
+            table, rows = (-id, known.ndv) if origin is None else (origin.scan, origin.rows * self._kept(id, known))
             tables.setdefault(table, []).append(known.ndv)
             limits[table] = max(min(rows, limits.get(table, rows)), known.ndv)
         domain = combined_ndv((combined_ndv(n, limits[t]) for t, n in tables.items()), float("inf"))
@@ -229,13 +223,9 @@ class Cardinality:
         left: Statistics,
         right: Statistics,
     ) -> None:
-        """Enter in ``changed`` that join keys have no more distinct values than either side has left of
-        them.
-        """
+        """Enter in ``changed`` that join keys have no more distinct values than either side has left of them."""
         for a, b in keys:
-            most = [
-                n for e, s in ((a, left), (b, right)) if s.rows is not None and (n := self._left_over(e, s))
-            ]
+            most = [n for e, s in ((a, left), (b, right)) if s.rows is not None and (n := self._left_over(e, s))]
             if not most:
                 continue
             for expr, side in ((a, left), (b, right)):

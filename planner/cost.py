@@ -63,9 +63,7 @@ class CostModel:
     def project(self, rows: float, expressions: int) -> Cost:
         return Cost(rows * expressions * self.expression_row)
 
-    def hash_join(
-        self, build_rows: float, build_width: float, probe_rows: float, rows: float, width: float
-    ) -> Cost:
+    def hash_join(self, build_rows: float, build_width: float, probe_rows: float, rows: float, width: float) -> Cost:
         """A table of the build side stays in memory while the probe side streams past it."""
         cpu = build_rows * self.build_row + probe_rows * self.probe_row
         cpu += rows * (self.output_row + width * self.output_byte)

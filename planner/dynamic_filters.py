@@ -51,9 +51,7 @@ _KEEPS_RIGHT = (JoinKind.INNER, JoinKind.RIGHT)
 
 @dataclass(frozen=True, slots=True)
 class DynamicFilter:
-    """Values of ``source_column`` in ``source`` (a stage's root) bound what ``scan`` has to read of
-    ``column``.
-    """
+    """Values of ``source_column`` in ``source`` (a stage's root) bound what ``scan`` has to read of ``column``."""
 
     source: ExchangeExec | MaterializeExec
     source_column: Field
@@ -61,12 +59,8 @@ class DynamicFilter:
     column: Field
 
 
-def plan_filters(
-    plan: PhysicalPlan, context: PhysicalContext
-) -> tuple[PhysicalPlan, tuple[DynamicFilter, ...]]:
-    """``plan`` with a ``MaterializeExec`` over each build side that runs first, and the filters that it
-    gives.
-    """
+def plan_filters(plan: PhysicalPlan, context: PhysicalContext) -> tuple[PhysicalPlan, tuple[DynamicFilter, ...]]:
+    """``plan`` with a ``MaterializeExec`` over each build side that runs first, and the filters that it gives."""
     finder = _Finder(plan, context)
     made = finder.visit(plan)
     return made, tuple(finder.filters)
@@ -132,9 +126,7 @@ class _Finder:
 
 
 def trace(plan: PhysicalPlan, id: ColumnId) -> tuple[ScanExec, Field] | None:
-    """The scan that column ``id`` of ``plan`` comes from unchanged, by a way that a filter on it may go
-    down.
-    """
+    """The scan that column ``id`` of ``plan`` comes from unchanged, by a way that a filter on it may go down."""
     while True:
         match plan:
             case ScanExec():

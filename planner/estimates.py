@@ -13,9 +13,7 @@ from planner.physical import PhysicalPlan
 
 @dataclass(frozen=True, slots=True)
 class NodeEstimate:
-    """Output rows (None: unknown), average bytes a row, the node's own cost, and what is known of its
-    columns.
-    """
+    """Output rows (None: unknown), average bytes a row, the node's own cost, and what is known of its columns."""
 
     rows: float | None = None
     width: float = 0.0

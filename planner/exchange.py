@@ -196,11 +196,7 @@ class _Distribution:
             return replace(node, left=left, right=right), SINGLE
         legal = LEGAL[node.kind]
         smaller = self.bytes(node.left) < self.bytes(node.right)
-        if (
-            legal.broadcast_left
-            and not at_right.single
-            and (smaller or not legal.broadcast_right or at_left.single)
-        ):
+        if legal.broadcast_left and not at_right.single and (smaller or not legal.broadcast_right or at_left.single):
             made = replace(node, left=self.broadcast(left), right=right)
             return made, only_columns(at_right, node.schema.ids)
         if legal.broadcast_right and not at_left.single:
@@ -232,9 +228,7 @@ class _Distribution:
         return replace(node, left=left_side, right=right_side), Placement(self.partitions, keys)
 
     def shuffle(self, node: HashJoinExec, left: Placed, right: Placed) -> _Shuffle | None:
-        """The cheapest way to partition both sides alike by the join keys (or some of them); None without
-        keys.
-        """
+        """The cheapest way to partition both sides alike by the join keys (or some of them); None without keys."""
         if not node.keys:
             return None
         pairs = {k.left: k.right for k in node.keys}
@@ -290,9 +284,7 @@ class _Distribution:
         return rows is not None and groups is not None and groups > rows * _WORTH_PARTIAL
 
     def in_two_steps(self, node: AggregateExec, below: PhysicalPlan, splits: list[AggregateSplit]) -> Placed:
-        """States of each part, moved together, merged; and a projection where a result is more than its
-        state.
-        """
+        """States of each part, moved together, merged; and a projection where a result is more than its state."""
         keys = [node.schema[k.id] for k in node.keys]
         partials = tuple(p for s in splits for p in s.partials)
         finals = tuple(f for s in splits for f in s.finals)
@@ -353,9 +345,7 @@ class _Distribution:
 
 @dataclass(slots=True)
 class _Shuffle:
-    """Keys to partition the two sides of a join by, which sides already are, and the bytes that the others
-    move.
-    """
+    """Keys to partition the two sides of a join by, which sides already are, and the bytes that the others move."""
 
     left_keys: Keys
     right_keys: Keys

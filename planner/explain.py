@@ -58,9 +58,7 @@ def explain_physical(
     return tree.pretty(plan, line)
 
 
-def explain_stages(
-    graph: StageGraph, estimates: Estimates, measured: Mapping[int, Measured] | None = None
-) -> str:
+def explain_stages(graph: StageGraph, estimates: Estimates, measured: Mapping[int, Measured] | None = None) -> str:
     """Every stage under a heading; a query that is one stage has none."""
     if len(graph.stages) == 1:
         return explain_physical(graph.result.plan, estimates, measured)

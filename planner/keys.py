@@ -1,6 +1,4 @@
-"""What is proved of a plan's rows: sets of columns that identify a row, and how many rows there are at
-most.
-"""
+"""What is proved of a plan's rows: sets of columns that identify a row, and how many rows there are at most."""
 
 from __future__ import annotations
 
@@ -85,9 +83,7 @@ class Proofs:
                     if isinstance(item.expr, Column):
                         kept.setdefault(item.expr.id, item.field.id)
                 return [
-                    frozenset(kept[c] for c in key)
-                    for key in self.unique_keys(input)
-                    if all(c in kept for c in key)
+                    frozenset(kept[c] for c in key) for key in self.unique_keys(input) if all(c in kept for c in key)
                 ]
             case Join() | DependentJoin():
                 return self._join_unique(plan)

@@ -53,9 +53,7 @@ class _Unary(PhysicalPlan):
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """One equality of a hash join: ``left = right``, or IS NOT DISTINCT FROM if ``null_safe``. Types are
-    equal.
-    """
+    """One equality of a hash join: ``left = right``, or IS NOT DISTINCT FROM if ``null_safe``. Types are equal."""
 
     left: Expr
     right: Expr
@@ -91,9 +89,7 @@ class ValuesExec(PhysicalPlan):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InputExec(PhysicalPlan):
-    """Reads the blocks that stage ``stage`` produced (of a hash exchange: the task's own partition of
-    them).
-    """
+    """Reads the blocks that stage ``stage`` produced (of a hash exchange: the task's own partition of them)."""
 
     stage: int
     schema: Schema

@@ -113,9 +113,7 @@ class Range:
         if other.low is not None and (low is None or (other.low, other.low_open) > (low, low_open)):
             low, low_open = other.low, other.low_open
         high, high_open = self.high, self.high_open
-        if other.high is not None and (
-            high is None or (other.high, not other.high_open) < (high, not high_open)
-        ):
+        if other.high is not None and (high is None or (other.high, not other.high_open) < (high, not high_open)):
             high, high_open = other.high, other.high_open
         return Range(low, high, low_open, high_open)
 
@@ -354,9 +352,7 @@ def _fraction(interval: Range, column: ColumnStatistics) -> float | None:
     step = (greatest - least) / (column.ndv - 1) if column.ndv is not None and column.ndv > 1 else 0.0
     if isinstance(column.min, (int, date)) and not isinstance(column.min, datetime):
         step = max(step, 1.0)
-    first = (
-        least if low is None or low < least else low + (step if interval.low_open and low >= least else 0.0)
-    )
+    first = least if low is None or low < least else low + (step if interval.low_open and low >= least else 0.0)
     last = greatest if high is None or high > greatest else high - (step if interval.high_open else 0.0)
     span = greatest - least + step
     if span <= 0:
@@ -413,15 +409,12 @@ def string_numbers(values: Sequence[str | None]) -> list[float | None]:
     while present and all(len(e) > shared and e[shared] == present[0][shared] for e in present):
         shared += 1
     return [
-        None if e is None else float(int.from_bytes(e[shared : shared + 8].ljust(8, b"\0"), "big"))
-        for e in encoded
+        None if e is None else float(int.from_bytes(e[shared : shared + 8].ljust(8, b"\0"), "big")) for e in encoded
     ]
 
 
 def _statistics(expr: Expr, columns: Columns) -> ColumnStatistics:
-    """Statistics of an operand: a column's own; of anything computed from columns, at most their distinct
-    values.
-    """
+    """Statistics of an operand: a column's own; of anything computed from columns, at most their distinct values."""
     match expr:
         case Column(id):
             return columns.get(id, UNKNOWN)

@@ -116,9 +116,7 @@ def task_plan(stage: Stage, task: int) -> PhysicalPlan:
 
 
 def shares(splits: Sequence[Split], tasks: int) -> tuple[tuple[Split, ...], ...]:
-    """``splits`` as ``tasks`` contiguous runs of about equal bytes (rows where bytes are unknown, else
-    count).
-    """
+    """``splits`` as ``tasks`` contiguous runs of about equal bytes (rows where bytes are unknown, else count)."""
     weights = [float(s.bytes if s.bytes is not None else s.rows if s.rows is not None else 1) for s in splits]
     if any(s.bytes is None for s in splits) and any(s.bytes is not None for s in splits):
         weights = [1.0] * len(splits)
@@ -132,9 +130,7 @@ def shares(splits: Sequence[Split], tasks: int) -> tuple[tuple[Split, ...], ...]
     return tuple(map(tuple, out))
 
 
-def cut(
-    plan: PhysicalPlan, filters: Sequence[DynamicFilter] = (), estimates: Estimates | None = None
-) -> StageGraph:
+def cut(plan: PhysicalPlan, filters: Sequence[DynamicFilter] = (), estimates: Estimates | None = None) -> StageGraph:
     """Cut a plan (with its exchanges) into stages; ``filters`` name nodes of ``plan``.
 
     The stages' nodes take over what ``estimates`` knows of the plan's.
@@ -205,11 +201,7 @@ class _Cutter:
 
     def stage_of(self, node: ExchangeExec | MaterializeExec) -> int | None:
         """The stage that was made of ``node``, if one was."""
-        if (
-            isinstance(node, ExchangeExec)
-            and isinstance(node.input, MaterializeExec)
-            and id(node) not in self._done
-        ):
+        if isinstance(node, ExchangeExec) and isinstance(node.input, MaterializeExec) and id(node) not in self._done:
             node = node.input
         done = self._done.get(id(node))
         return None if done is None else done[1]

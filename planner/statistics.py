@@ -334,9 +334,7 @@ _MATCHED: dict[JoinKind, Callable[[Columns, Columns], Columns]] = {
     JoinKind.SINGLE: lambda left, right: right,
     JoinKind.RIGHT: lambda left, right: left,
 }
-"""Which columns of a join's output hold values of matching rows only (beside NULLs): what its condition
-says holds.
-"""
+"""Which columns of a join's output hold values of matching rows only (beside NULLs): what its condition says holds."""
 
 
 def _guess_ndv(column: ColumnStatistics, rows: float | None) -> float | None:

@@ -25,9 +25,7 @@ _HOLDS_ROWS = ("median", "quantile_cont", "quantile_disc", "string_agg", "mode",
 
 
 def choose_partitions(plan: PhysicalPlan, estimates: Estimates, memory_limit: int) -> int:
-    """One, if the working set of ``plan`` fits ``memory_limit``; else as many parts as make each of them
-    fit.
-    """
+    """One, if the working set of ``plan`` fits ``memory_limit``; else as many parts as make each of them fit."""
     held = working_set(plan, estimates)
     usable = memory_limit * _USABLE
     return 1 if held <= usable else min(_MOST, max(2, ceil(held / usable)))

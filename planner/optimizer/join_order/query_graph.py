@@ -141,9 +141,7 @@ class QueryGraph:
         return False
 
     def condition(self, a: int, b: int) -> list[Expr]:
-        """What joins two sets of relations: an equality for each class they share, and newly covered
-        predicates.
-        """
+        """What joins two sets of relations: an equality for each class they share, and newly covered predicates."""
         shared = [
             ([m for m in members if 1 << m.vertex & a], [m for m in members if 1 << m.vertex & b])
             for members in self.classes
@@ -294,9 +292,7 @@ class _Builder:
         return [replace(m, ndv=min(m.ndv, self.rows[m.vertex])) for m in members]
 
     def equal_within(self, members: list[Member]) -> None:
-        """Two columns of one relation in a class: their equality is that relation's own, wherever the class
-        joins.
-        """
+        """Two columns of one relation in a class: their equality is that relation's own, wherever the class joins."""
         first: dict[int, Column] = {}
         for member in members:
             vertex = member.vertex
@@ -326,9 +322,7 @@ class _Builder:
         return Predicate(mask, expr, share, sides)
 
     def predicate_edges(self, predicates: list[Predicate]) -> None:
-        """Edges for predicates that are worth joining on: equalities of expressions, and anything with one
-        row.
-        """
+        """Edges for predicates that are worth joining on: equalities of expressions, and anything with one row."""
         for predicate in predicates:
             if predicate.sides is not None:
                 for vertex in bits(predicate.sides[0]):
@@ -383,9 +377,7 @@ class _Builder:
         return max(self.estimator.cardinality.join_rows(kind, left, right, keys, residual) / rows, 1e-6)
 
     def corrections(self, classes: list[list[Member]]) -> list[tuple[int, float]]:
-        """Relations joined on several columns at once: their combinations are fewer than the product of
-        domains.
-        """
+        """Relations joined on several columns at once: their combinations are fewer than the product of domains."""
         shared: dict[tuple[int, int], list[tuple[Member, Member]]] = {}
         for members in classes:
             for i, a in enumerate(members):

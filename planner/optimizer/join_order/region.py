@@ -48,9 +48,7 @@ class Region:
     computed: dict[ColumnId, Expr] = field(default_factory=dict)
 
     def output(self, plan: LogicalPlan, ordered: bool) -> LogicalPlan:
-        """``plan``, which has the columns of all relations, with those of ``root`` (``ordered``: in its
-        order).
-        """
+        """``plan``, which has the columns of all relations, with those of ``root`` (``ordered``: in its order)."""
         schema = self.root.schema
         if any(f.id in self.computed for f in schema):
             return Project(plan, tuple(Item(f, self.computed.get(f.id, column(f))) for f in schema))

@@ -45,9 +45,7 @@ class _Reorder:
         self._done: dict[tuple[int, bool], tuple[LogicalPlan, LogicalPlan]] = {}
 
     def visit(self, plan: LogicalPlan, ordered: bool) -> LogicalPlan:
-        """``plan`` with its regions in their best order. ``ordered``: somebody above reads columns by
-        position.
-        """
+        """``plan`` with its regions in their best order. ``ordered``: somebody above reads columns by position."""
         if isinstance(plan, CommonSubplan):
             ordered = True  # one form for all its readers
         hit = self._done.get((id(plan), ordered))
