@@ -124,8 +124,7 @@ class _Distribution:
             case _:
                 raise TypeError(f"not a physical operator: {node!r}")
 
-    # --------------------------------------------------------------------------------------------------
-    # exchanges
+    # --------------------------------------------------------------------------------------------------- exchanges
 
     def exchange(self, node: PhysicalPlan, target: Partitioning) -> PhysicalPlan:
         made = ExchangeExec(node, target, node.schema)
@@ -153,8 +152,7 @@ class _Distribution:
             return self.gathered(node, placement), SINGLE
         return self.hashed(node, tuple(keys))
 
-    # --------------------------------------------------------------------------------------------------
-    # operators
+    # --------------------------------------------------------------------------------------------------- operators
 
     def scan(self, node: ScanExec) -> Placed:
         splits = node.table.splits()
@@ -264,8 +262,7 @@ class _Distribution:
         known = self.estimates.get(node)
         return known.bytes if known.bytes is not None else DEFAULT_ROWS * max(known.width, 8.0)
 
-    # ------------------------------------------------------------------------------------------------
-    # aggregation
+    # ------------------------------------------------------------------------------------------------- aggregation
 
     def aggregate(self, node: AggregateExec) -> Placed:
         below, placement = self.visit(node.input)

@@ -132,8 +132,7 @@ class Estimator:
         """A proved upper bound of the rows of ``plan``."""
         return self._proofs.max_rows(plan)
 
-    # --------------------------------------------------------------------------------------------------
-    # estimates
+    # --------------------------------------------------------------------------------------------------- estimates
 
     def _derive(self, plan: LogicalPlan) -> Statistics:
         match plan:
