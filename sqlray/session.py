@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Any
@@ -13,8 +15,9 @@ import pyarrow as pa
 from executor.cancellation import Cancellation
 from executor.metrics import ProgressListener
 from executor.sources.base import Source
-from executor.sources.files import open_files
+from executor.sources.files import open_files, snapshot
 from executor.sources.memory import memory_table
+from executor.sources.parquet import FileKey
 from planner.binder import BindContext, bind
 from planner.catalog import Catalog, Table, View
 from planner.errors import BindError, SqlrayError, UnsupportedError
@@ -30,6 +33,15 @@ from sqlray.variables import caller_frame, find_variable
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 
+@dataclass(frozen=True, slots=True)
+class RegisteredFiles:
+    """The files of a registered table as they were when ``table`` was opened."""
+
+    paths: str | list[str]
+    files: tuple[FileKey, ...]
+    table: Source
+
+
 class Session:
     """Named tables, options, and queries over them.
 
@@ -42,6 +54,7 @@ class Session:
     def __init__(self, **options: object) -> None:
         self._options = Options()
         self._catalog = Catalog()
+        self._files: dict[str, RegisteredFiles] = {}
         self._running: set[Cancellation] = set()
         self._lock = threading.Lock()
         self.progress: ProgressListener | None = None
@@ -91,16 +104,20 @@ class Session:
 
         Args:
             name: the table's name.
-            source: a path, glob, directory, URL, or list of paths; an Arrow table or reader, a Polars or pandas frame, a
-                list of dicts, a dict of columns, or anything with ``__arrow_c_stream__``.
+            source: a path, glob, directory, URL, or list of paths; an Arrow table or reader, a Polars or pandas frame,
+                a list of dicts, a dict of columns, or anything with ``__arrow_c_stream__``.
 
         Raises:
             BindError: nothing is there, or it is not a source of rows.
             ExecutionError: a file cannot be read.
         """
+        paths = _paths(source)
+        files = None if paths is None else snapshot(paths)  # before opening: a later change is seen as one
         table = self._source(name, source)
         with self._lock:
             self._catalog.put(name, table)
+            if paths is not None and files is not None:
+                self._files[name.lower()] = RegisteredFiles(paths, files, table)
 
     def unregister(self, name: str) -> None:
         """Forget a table or view.
@@ -176,15 +193,24 @@ class Session:
         shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
         return f"<sqlray.Session: {len(names)} tables{': ' + shown if names else ''}>"
 
+    def _entry(self, name: str) -> Table | View | None:
+        """A named table or view. Files that were written anew, added or removed since are opened again."""
+        entry = self._catalog.get(name)
+        known = self._files.get(name.lower())
+        if entry is None or known is None or known.table is not entry:
+            return entry
+        now = snapshot(known.paths)
+        if now != known.files:
+            entry = open_files(known.paths, name=entry.name)
+            with self._lock:
+                self._catalog.put(entry.name, entry)
+                self._files[name.lower()] = RegisteredFiles(known.paths, now, entry)
+        return entry
+
     def _source(self, name: str, source: object) -> Source:
-        if isinstance(source, str) or hasattr(source, "__fspath__"):
-            return open_files(str(source), name=name)
-        if (
-            isinstance(source, (list, tuple))
-            and source
-            and all(isinstance(s, str) or hasattr(s, "__fspath__") for s in source)
-        ):
-            return open_files([str(s) for s in source], name=name)
+        paths = _paths(source)
+        if paths is not None:
+            return open_files(paths, name=name)
         if isinstance(source, Source):
             return source
         try:
@@ -204,7 +230,7 @@ class Session:
         frame: FrameType | None,
     ) -> BindContext:
         def lookup(name: str) -> Table | View | None:
-            return extra.get(name.lower()) or self._catalog.get(name) or find_variable(name, frame)
+            return extra.get(name.lower()) or self._entry(name) or find_variable(name, frame)
 
         return BindContext(
             sql=query,
@@ -234,6 +260,15 @@ class Session:
                 self._running.discard(cancellation)
 
         return Result(planned.schema, run, planned.explain, options=self._options)
+
+
+def _paths(source: object) -> str | list[str] | None:
+    """A source that is a path or a list of paths, as text; None for any other."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    if isinstance(source, (list, tuple)) and source and all(isinstance(s, (str, os.PathLike)) for s in source):
+        return [os.fspath(s) for s in source]
+    return None
 
 
 def connect(target: str = "local", **options: object) -> Session:

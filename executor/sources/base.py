@@ -54,7 +54,8 @@ def conform(frame: pl.LazyFrame, actual: pl.Schema, schema: pa.Schema, columns: 
         want = polars_dtype(schema.field(name).type)
         have = actual[name]
         item = pl.col(name)
-        if have != want and not (isinstance(have, pl.Decimal) and isinstance(want, pl.Decimal) and have.scale == want.scale):
+        decimals = isinstance(have, pl.Decimal) and isinstance(want, pl.Decimal) and have.scale == want.scale
+        if have != want and not decimals:
             item = item.cast(want)
         items.append(item)
     return frame.select(items)

@@ -15,7 +15,7 @@ from executor.sources.base import Source
 from executor.sources.csv import csv_table
 from executor.sources.ipc import ipc_table
 from executor.sources.jsonl import json_table
-from executor.sources.parquet import parquet_table
+from executor.sources.parquet import FileKey, file_key, parquet_table
 from executor.sources.remote_parquet import remote_parquet_table
 from planner.errors import BindError, UnsupportedError, nearest
 
@@ -87,6 +87,16 @@ def open_files(
         raise UnsupportedError(f"files of format {kind!r} cannot be read", hint=f"formats: {formats}")
     called = name or (given[0] if len(given) == 1 else f"{given[0]}, …")
     return opener(called, found, hive_values(given, found), options or {})
+
+
+def snapshot(paths: str | Sequence[str]) -> tuple[FileKey, ...]:
+    """What tells whether a table's files have changed: each file with its time of change and size (a URL: zeros).
+
+    Raises:
+        BindError: nothing is there.
+    """
+    given = [paths] if isinstance(paths, str) else paths
+    return tuple((f, 0, 0) if "://" in f else file_key(f) for p in given for f in expand(p))
 
 
 def expand(path: str) -> list[str]:

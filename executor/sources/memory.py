@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -20,8 +21,8 @@ _SAMPLE = 20_000
 class MemoryTable:
     """Rows held as one Polars frame.
 
-    ``unique`` names columns that are known to hold no value twice; ``keys`` are declared sets of columns that no two rows
-    may share.
+    ``unique`` names columns that are known to hold no value twice; ``keys`` are declared sets of columns that no two
+    rows may share.
     """
 
     name: str
@@ -44,7 +45,7 @@ class MemoryTable:
         pieces = max(1, min(64, rows // 100_000))
         size = int(self.frame.estimated_size())
         edges = [rows * i // pieces for i in range(pieces + 1)]
-        return tuple(Split((a, b - a), b - a, size // pieces) for a, b in zip(edges, edges[1:], strict=False))
+        return tuple(Split((a, b - a), b - a, size // pieces) for a, b in pairwise(edges))
 
     def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
         readable(self.schema, columns, self.name)
@@ -73,7 +74,8 @@ def column_statistics(values: pl.Series, dtype: pa.DataType, unique: bool = Fals
                 low, high, exact = None, None, False
     if isinstance(low, int) and isinstance(high, int) and ndv is not None:
         ndv = min(ndv, high - low + 1)
-    return ColumnStatistics(low, high, nulls, ndv, width, exact, unique or (rows > 0 and ndv == rows and rows <= _SAMPLE))
+    counted = rows > 0 and ndv == rows and rows <= _SAMPLE
+    return ColumnStatistics(low, high, nulls, ndv, width, exact, unique or counted)
 
 
 def estimate_ndv(sample: pl.Series, rows: int) -> float:

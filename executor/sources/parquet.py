@@ -24,18 +24,23 @@ from planner.errors import ExecutionError
 _SAMPLE_ROWS = 8_192
 
 
+FileKey = tuple[str, int, int]
+"""A file's path, time of change (ns) and size (bytes)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Footer:
     """What one file's metadata says. Row-group bounds are read column by column, when asked for."""
 
     metadata: pq.FileMetaData
     schema: pa.Schema
-    size: int
     columns: dict[str, tuple[ColumnStatistics, ...]] = field(default_factory=dict)
 
 
-_footers: dict[tuple[str, int, int], Footer] = {}
-_samples: dict[tuple[tuple[str, int, int], str], tuple[float, float]] = {}  # column -> ndv in its file, width
+_MOST_TABLES = 256
+_footers: dict[FileKey, Footer] = {}
+_samples: dict[tuple[FileKey, str], tuple[float, float]] = {}  # column -> ndv in its file, width
+_tables: dict[tuple[str, tuple[FileKey, ...], str], ParquetTable] = {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,23 +49,27 @@ class ParquetTable:
 
     name: str
     paths: tuple[str, ...]
-    keys: tuple[tuple[str, int, int], ...]
+    keys: tuple[FileKey, ...]
     schema: pa.Schema
     hive: tuple[str, ...] = ()
     hive_values: tuple[dict[str, Any], ...] = ()
+    _columns: dict[str, ColumnStatistics] = field(default_factory=dict, repr=False)
+    _actual: list[pl.Schema] = field(default_factory=list, repr=False)  # the reader's schema, once it is known
 
     def statistics(self, columns: Sequence[str]) -> TableStatistics:
         rows = sum(_footers[k].metadata.num_rows for k in self.keys)
         found = {}
         for name in columns:
-            if name in self.hive:
+            if name in self._columns:
+                found[name] = self._columns[name]
+            elif name in self.hive:
                 values = [v[name] for v in self.hive_values]
                 known = [v for v in values if v is not None]
                 found[name] = ColumnStatistics(
                     min(known, default=None), max(known, default=None), None, len(set(values)), 16.0
                 )
             else:
-                found[name] = self._column(name, rows)
+                found[name] = self._columns[name] = self._column(name, rows)
         return TableStatistics(rows, True, found)
 
     def _column(self, name: str, rows: int) -> ColumnStatistics:
@@ -100,13 +109,18 @@ class ParquetTable:
 
     def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
         readable(self.schema, columns, self.name)
+        for path, key in zip(self.paths, self.keys, strict=True):
+            if read_footer(path) != key:  # what was proved of the old file does not hold for the new one
+                raise ExecutionError(f"{path} changed while the query was being planned", hint="run the query again")
         if splits is None:
             frame = self._open(list(self.paths))
         else:
             parts = [self._open([path]).slice(start, count) for path, start, count in join_ranges(splits)]
             frame = pl.concat(parts) if parts else self._open(list(self.paths[:1])).head(0)
         with opening(self.name, "Parquet"):
-            return conform(frame, frame.collect_schema(), self.schema, columns)
+            if not self._actual:
+                self._actual.append(frame.collect_schema())
+            return conform(frame, self._actual[0], self.schema, columns)
 
     def _open(self, paths: list[str]) -> pl.LazyFrame:
         if not paths:
@@ -139,6 +153,9 @@ def parquet_table(name: str, paths: Sequence[str], hive: Sequence[dict[str, Any]
         ExecutionError: a file is missing, unreadable or not Parquet, or its columns differ from the first one's.
     """
     keys = tuple(read_footer(p) for p in paths)
+    known = _tables.get((name, keys, repr(hive)))
+    if known is not None:
+        return known
     first = _footers[keys[0]].schema
     for path, key in zip(paths, keys, strict=True):
         check_same_columns(first, _footers[key].schema, paths[0], path)
@@ -148,7 +165,11 @@ def parquet_table(name: str, paths: Sequence[str], hive: Sequence[dict[str, Any]
         if column not in schema.names:
             values = [h[column] for h in hive]
             schema = schema.append(pa.field(column, types.normalize(pa.array(values).type) or types.VARCHAR))
-    return ParquetTable(name, tuple(paths), keys, schema, hive_names, tuple(hive))
+    table = ParquetTable(name, tuple(paths), keys, schema, hive_names, tuple(hive))
+    if len(_tables) >= _MOST_TABLES:
+        _tables.clear()
+    _tables[(name, keys, repr(hive))] = table
+    return table
 
 
 def check_same_columns(first: pa.Schema, other: pa.Schema, first_path: str, path: str) -> None:
@@ -166,14 +187,19 @@ def check_same_columns(first: pa.Schema, other: pa.Schema, first_path: str, path
             )
 
 
-def read_footer(path: str) -> tuple[str, int, int]:
+def file_key(path: str) -> FileKey:
+    """A file's identity: a file that is written anew has another one."""
+    stat = os.stat(path)
+    return path, stat.st_mtime_ns, stat.st_size
+
+
+def read_footer(path: str) -> FileKey:
     """Read a file's footer into the cache and return its key there."""
     try:
-        stat = os.stat(path)
-        key = (path, stat.st_mtime_ns, stat.st_size)
+        key = file_key(path)
         if key not in _footers:
             with pq.ParquetFile(path) as file:
-                _footers[key] = Footer(file.metadata, file.schema_arrow, stat.st_size)
+                _footers[key] = Footer(file.metadata, file.schema_arrow)
         return key
     except FileNotFoundError:
         raise ExecutionError(f"there is no file {path}") from None
