@@ -102,7 +102,7 @@ def _dialect(name: str) -> Dialect:
 
 
 def _on_query(name: str, kind: type[exp.Expression]) -> Callable[[list[exp.Expression]], exp.Expression]:
-    """EXISTS and SOME of a query that does not begin with SELECT, which sqlglot takes for calls."""
+    """EXISTS, SOME and ALL of a query that does not begin with SELECT, which sqlglot takes for calls."""
 
     def build(args: list[exp.Expression]) -> exp.Expression:
         if len(args) == 1 and isinstance(args[0], exp.Query | exp.Values):
@@ -123,6 +123,7 @@ class _NamedCalls:
     FUNCTIONS: ClassVar[dict[str, Callable[..., exp.Expression]]] = {
         "EXISTS": _on_query("exists", exp.Exists),
         "SOME": _on_query("some", exp.Any),
+        "ALL": _on_query("all", exp.All),
     } | {
         name: build
         for name, build in DuckDB.Parser.FUNCTIONS.items()
