@@ -172,7 +172,7 @@ def _call(name: str, *keys: str) -> Callable[[exp.Expression, ExpressionScope], 
 
 def _comparison(op: str) -> Callable[[exp.Expression, ExpressionScope], Expr]:
     def bind(node: exp.Expression, scope: ExpressionScope) -> Expr:
-        left, right = node.this, node.args["expression"]
+        left, right = node.this, _all_of_query(node.args["expression"])
         if isinstance(right, exp.Any | exp.All):
             return _quantified(op, left, right, scope)
         if isinstance(left, exp.Any | exp.All):
@@ -183,6 +183,14 @@ def _comparison(op: str) -> Callable[[exp.Expression, ExpressionScope], Expr]:
         return _compare_rows(op, a, b)
 
     return bind
+
+
+def _all_of_query(node: exp.Expression) -> exp.Expression:
+    """``ALL ((SELECT …) UNION …)``, which sqlglot takes for a function's call, as the quantifier that it is."""
+    if isinstance(node, exp.Anonymous) and str(node.this).upper() == "ALL" and len(node.expressions) == 1:
+        query = node.expressions[0]
+        return exp.All(this=query) if isinstance(query, exp.Query) else node
+    return node
 
 
 def _row(node: exp.Expression, scope: ExpressionScope) -> tuple[Expr, ...]:
