@@ -365,8 +365,8 @@ def _fraction(interval: Range, column: ColumnStatistics) -> float | None:
 
 
 def _nothing(column: ColumnStatistics) -> float:
-    """The share of rows beyond a column's min and max: none if they are bounds."""
-    return _RARE if column.likely else 0.0
+    """The share of rows beyond a column's min and max: none if they are bounds (of floats they are not: NaN)."""
+    return _RARE if column.likely or isinstance(column.min, float) else 0.0
 
 
 def _outside(interval: Range, column: ColumnStatistics) -> bool:
