@@ -27,8 +27,8 @@ def aggregate_pushdown(plan: LogicalPlan, context: OptimizerContext) -> LogicalP
     partners and end up in the same groups: the join repeats or drops them together, and their partial
     aggregates in their place. A row of a left join without a partner brings NULL for the partial aggregates,
     as it brought NULL for the arguments; so there every argument must be NULL if its columns are, and
-    count(*) is left alone. Only done where statistics say that groups are few and that the join keeps most
-    rows.
+    count(*) is left alone. A DISTINCT is the case without aggregates. Only done where statistics say that
+    groups are few and that the join keeps most rows.
 
         Aggregate by [c#1] [count(o#2) as n#3]         Project [c#1, coalesce(m#6, 0) as n#3]
           Join left on c#1 = k#4                         Aggregate by [c#1] [sum(p#5) as m#6]
@@ -48,7 +48,7 @@ def _pushed(node: Aggregate, context: OptimizerContext) -> LogicalPlan:
     join = node.input
     if isinstance(join, Project) and is_passthrough(join.items):
         join = join.input
-    if not node.aggregates or not isinstance(join, Join):
+    if not isinstance(join, Join):
         return node
     match join.kind:
         case JoinKind.INNER:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.errors import PlanError, SqlrayError
+from planner.errors import PlanError, SqlrayError, UnsupportedError
 from planner.logical import DependentJoin, LogicalPlan, pretty
 from planner.optimizer.batch import Batch, Rule, rule_name
 from planner.optimizer.context import OptimizerContext
@@ -59,10 +59,10 @@ def apply_rule(plan: LogicalPlan, rule: Rule, context: OptimizerContext, verifie
         result = rule(plan, context)
     except SqlrayError:
         raise
+    except RecursionError:
+        raise UnsupportedError("the query is nested too deeply") from None
     except Exception as error:
-        raise PlanError(
-            f"the optimizer rule {rule_name(rule)!r} failed: {type(error).__name__}: {error}"
-        ) from error
+        raise PlanError(f"the optimizer rule {rule_name(rule)!r} failed: {type(error).__name__}: {error}") from error
     if result is not plan:
         _verify(plan, result, verifier, rule_name(rule))
     return result

@@ -59,9 +59,7 @@ def simplify(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
 def _simplify_node(node: LogicalPlan) -> LogicalPlan:
     if not node.expressions():
         return node
-    nullable = nullable_columns(
-        [node.schema] if isinstance(node, Scan) else [c.schema for c in node.children()]
-    )
+    nullable = nullable_columns([node.schema] if isinstance(node, Scan) else [c.schema for c in node.children()])
     match node:
         case Filter(input, predicate):
             simple = simplify_predicate(predicate, nullable)
@@ -238,8 +236,8 @@ def _connective(expr: Expr) -> Expr:
             continue
         kept.setdefault(_same_either_way(arg), arg)
     new = tuple(kept.values())
-    if isinstance(expr, Or):
-        new = _equalities_to_in_list(new)
+    if isinstance(expr, (And, Or)):
+        new = _drawn_into_lists(new, expr)
     if not new:
         return TRUE if neutral else FALSE
     if len(new) == 1:
@@ -259,23 +257,29 @@ def _same_either_way(arg: Expr) -> Hashable:
             return arg
 
 
-def _equalities_to_in_list(args: tuple[Expr, ...]) -> tuple[Expr, ...]:
-    """``x = 1 OR x = 2 OR x IN (3, 4)`` as ``x IN (1, 2, 3, 4)``, in the place of the first."""
+def _drawn_into_lists(args: tuple[Expr, ...], whole: And | Or) -> tuple[Expr, ...]:
+    """``x = 1 OR x = 2 OR x IN (3, 4)`` as ``x IN (1, 2, 3, 4)``, in the place of the first.
+
+    Likewise ``x <> 1 AND x <> 2 AND x <> 3`` as ``NOT x IN (1, 2, 3)``; two inequalities read better as they are.
+    """
+    listed = _listed if isinstance(whole, Or) else _excluded
+    least = 2 if isinstance(whole, Or) else 3
     groups: dict[Expr, list[Expr]] = {}
     for arg in args:
-        if (listed := _listed(arg)) is not None:
-            groups.setdefault(listed[0], []).append(arg)
-    if all(len(g) == 1 for g in groups.values()):
+        if (found := listed(arg)) is not None:
+            groups.setdefault(found[0], []).append(arg)
+    if all(len(g) < least for g in groups.values()):
         return args
     out: list[Expr] = []
     for arg in args:
-        listed = _listed(arg)
-        members = [arg] if listed is None else groups[listed[0]]
-        if listed is None or len(members) == 1 or is_volatile(arg):
+        found = listed(arg)
+        members = [arg] if found is None else groups[found[0]]
+        if found is None or len(members) < least or is_volatile(arg):
             out.append(arg)
         elif members[0] is arg:
-            values = [v for m in members for v in (_listed(m) or listed)[1]]
-            out.append(InList(listed[0], tuple(dict.fromkeys(values))))
+            values = tuple(dict.fromkeys(v for m in members for v in (listed(m) or found)[1]))
+            drawn = InList(found[0], values)
+            out.append(drawn if isinstance(whole, Or) else Not(drawn))
     return tuple(out)
 
 
@@ -285,6 +289,17 @@ def _listed(arg: Expr) -> tuple[Expr, tuple[Literal, ...]] | None:
         case Comparison("=", tested, Literal() as value):
             return tested, (value,)
         case InList(tested, values):
+            return tested, values
+        case _:
+            return None
+
+
+def _excluded(arg: Expr) -> tuple[Expr, tuple[Literal, ...]] | None:
+    """What an inequality or a NOT IN list tests, and which values it excludes."""
+    match arg:
+        case Comparison("<>", tested, Literal() as value):
+            return tested, (value,)
+        case Not(InList(tested, values)):
             return tested, values
         case _:
             return None
@@ -320,9 +335,7 @@ def _case(expr: Case) -> Expr:
 def _arithmetic(expr: Arithmetic) -> Expr:
     """Integers plus nothing or times one."""
     match expr:
-        case Arithmetic("+" | "-", left, Literal(0, _), dtype) if (
-            types.is_integer(dtype) and left.dtype == dtype
-        ):
+        case Arithmetic("+" | "-", left, Literal(0, _), dtype) if types.is_integer(dtype) and left.dtype == dtype:
             return left
         case Arithmetic("+", Literal(0, _), right, dtype) if types.is_integer(dtype) and right.dtype == dtype:
             return right
@@ -345,6 +358,4 @@ def _coalesce(expr: Call, nullable: IsNullable) -> Expr:
             break
     if len(kept) == len(expr.args):
         return expr
-    return (
-        kept[0] if len(kept) == 1 else Call("coalesce", tuple(kept), expr.dtype) if kept else null(expr.dtype)
-    )
+    return kept[0] if len(kept) == 1 else Call("coalesce", tuple(kept), expr.dtype) if kept else null(expr.dtype)
