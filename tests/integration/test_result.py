@@ -32,9 +32,7 @@ class Source:
         settings = Options()
         for name, value in options.items():
             settings = settings.set(name, value)
-        return Result(
-            self.table.schema, self.run, lambda analyze: f"plan analyze={analyze}", options=settings
-        )
+        return Result(self.table.schema, self.run, lambda analyze: f"plan analyze={analyze}", options=settings)
 
 
 @pytest.fixture
