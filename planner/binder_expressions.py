@@ -151,6 +151,8 @@ def _operands(node: exp.Expression, scope: ExpressionScope) -> tuple[Expr, Expr]
 
 def _divide(node: exp.Expression, scope: ExpressionScope) -> Expr:
     left, right = _operands(node, scope)
+    if node.args.get("safe") and not (isinstance(right, Literal) and right.value):
+        right = functions.resolve_scalar("nullif", [right, Literal(0, types.INTEGER)])  # as SQLite and MySQL divide
     if node.args.get("typed") and types.is_integer(left.dtype) and types.is_integer(right.dtype):
         return coercion.arithmetic("//", left, right)
     return coercion.arithmetic("/", left, right)
