@@ -51,6 +51,9 @@ class Search:
         """
         if mask & (mask - 1) == 0:
             return [Tree(mask, 0.0)]
+        size = mask.bit_count()
+        if (size**3 - size) // 6 > PAIR_LIMIT:  # the pairs of a chain, and no connected graph has fewer
+            return self.greedy([Tree(1 << v, 0.0) for v in bits(mask)])
         try:
             found = self.dynamic(mask, csg_cmp_pairs(self.graph.neighbours, mask, PAIR_LIMIT))
         except TooManyPairs:
