@@ -22,16 +22,7 @@ from planner.expr import (
     Schema,
 )
 
-# Scalar functions that give NULL for a NULL argument, among those that predicates are made of.
-STRICT_FUNCTIONS = frozenset({
-    "abs", "negate", "round", "trunc", "floor", "ceil", "length", "lower", "upper", "trim", "ltrim", "rtrim",
-    "substring", "left", "right", "replace", "||", "strpos", "starts_with", "ends_with", "contains", "like",
-    "ilike", "glob", "regexp_matches", "regexp_full_match", "year", "quarter", "month", "day", "hour",
-    "minute", "second", "date_trunc", "date_add_days", "date_add_interval", "date_sub_date",
-    "timestamp_add_interval", "sqrt", "pow",
-})  # fmt: skip
-
-# Of these, the ones that give a value for every argument that is not NULL.
+# Scalar functions that give a value whenever no argument is NULL.
 _TOTAL_FUNCTIONS = frozenset({
     "length", "lower", "upper", "substring", "||", "starts_with", "ends_with", "contains", "like", "ilike",
     "strpos", "year", "quarter", "month", "day",
@@ -139,9 +130,9 @@ def _truths(expr: Expr, nulls: Collection[ColumnId]) -> frozenset[bool | None]:
         case Call("coalesce", args, _):
             return frozenset().union(*(p for a in args if (p := _truths(a, nulls)) != _NULL)) or _NULL
         case Call(name, args, _):
-            return (
-                _NULL if name in STRICT_FUNCTIONS and any(_truths(a, nulls) == _NULL for a in args) else _ANY
-            )
+            known = find_scalar(name)
+            strict = known is not None and known.null_on_null
+            return _NULL if strict and any(_truths(a, nulls) == _NULL for a in args) else _ANY
         case _:
             return _ANY
 
