@@ -21,6 +21,7 @@ from planner.expr import (
     Or,
     Schema,
 )
+from planner.functions import find_scalar
 
 # Scalar functions that give a value whenever no argument is NULL.
 _TOTAL_FUNCTIONS = frozenset({
