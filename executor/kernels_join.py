@@ -165,7 +165,7 @@ def _by_extremes(sides: Sides, how: Literal["semi", "anti"], context: Context) -
     None where it does not apply.
     """
     condition = sides.both[0]
-    if not isinstance(condition, Comparison) or condition.op not in EXTREMES or not sides.pairs:
+    if not isinstance(condition, Comparison) or condition.op not in EXTREMES:
         return None
     if any(p.null_safe for p in sides.pairs) or condition.left.dtype == types.INTERVAL:
         return None
