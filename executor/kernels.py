@@ -22,6 +22,7 @@ from executor.kernels_aggregate import aggregate
 from executor.kernels_join import hash_join, nested_loop_join
 from executor.kernels_sort import limit, row_number, sort
 from executor.sources.base import Source
+from executor.split_pruning import remaining_splits
 from executor.value import Value, native
 from planner import types
 from planner.errors import PlanError
@@ -178,9 +179,9 @@ def _scan(plan: ScanExec, context: Context) -> Frame:
     if not isinstance(table, Source):
         raise PlanError(f"the table {table.name} is no source that kernels can read")
     names = list(dict.fromkeys(f.name for f in plan.fields)) or [_narrowest(table)]
-    lazy = table.scan(names, plan.splits)
     read = {f.id: Value(pl.col(f.name), f.dtype, nullable=f.nullable) for f in plan.fields}
     scope = context.scope(read, plan.bounds)
+    lazy = table.scan(names, remaining_splits(plan, scope))
     test = conjunction(plan.predicates, scope)
     if test is not None:
         lazy = lazy.filter(test)

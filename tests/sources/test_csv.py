@@ -162,3 +162,17 @@ def test_unknown_option(tmp_path: Path) -> None:
     path.write_text("a\n1\n")
     with pytest.raises(UnsupportedError, match="no option 'colour'"):
         sqlray.connect().sql(f"select * from read_csv('{path}', colour = 1)")
+
+
+def test_folders_that_cannot_match_are_not_read(tmp_path: Path) -> None:
+    for k in (1, 2, 3):
+        (tmp_path / f"k={k}").mkdir()
+        (tmp_path / f"k={k}" / "x.csv").write_text(f"n\n{k}\n")
+    session = sqlray.connect()
+    session.register("t", str(tmp_path))
+    (tmp_path / "k=2" / "x.csv").unlink()
+    assert session.sql("select sum(n) from t where k <> 2").fetchall() == [(4,)]
+    assert session.sql("select k, n from t where k in (1, 7)").fetchall() == [(1, 1)]
+    assert session.sql("select n from t where k > 5").fetchall() == []
+    with pytest.raises(ExecutionError):
+        session.sql("select sum(n) from t").fetchall()
