@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
@@ -157,16 +157,23 @@ class _Select:
         self.scope.known = scope.bound
 
     def _group_by_all(self, scope: ClauseScope) -> None:
-        """GROUP BY ALL: every item without an aggregate.
+        """GROUP BY ALL: every item without an aggregate that reads a column of FROM.
 
-        Beside aggregates a constant is no key: over no rows there is one row then, not none.
+        A constant is no key: over no rows an aggregate beside it has one row, not none.
         """
-        aggregates = any(item.has_aggregate for item in self.items)
+        ids = self.source.field_ids()
         for index, item in enumerate(self.items):
-            if item.node is not None and aggregates and item.node.find(exp.Column) is None:
-                continue
-            if item.node is None or not item.has_aggregate:
+            if item.node is None:
                 self._group_item(index, scope)
+            elif not item.has_aggregate:
+                alone = replace(scope, attachments=[], bound=[])
+                expr = alone.expression(item.node)
+                read = columns_of(expr).union(*(a.needed for a in alone.attachments))
+                if not read.isdisjoint(ids):
+                    scope.attachments += alone.attachments
+                    scope.bound += alone.bound
+                    item.key = self.grouping.add(expr, item.name)
+        self.grouping.active = bool(self.grouping.keys)
 
     def _group_key(self, node: exp.Expression, scope: ClauseScope) -> None:
         while isinstance(node, exp.Paren):
