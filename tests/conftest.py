@@ -2,12 +2,11 @@
 
 import importlib.util
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from sqlray.tpch_data import generate
 
 TPCH_TABLES = ("customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier")
 
@@ -41,15 +40,6 @@ def tpch_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     given = os.environ.get("SQLRAY_TPCH_DATA")
     if given and all((Path(given) / f"{table}.parquet").exists() for table in TPCH_TABLES):
         return Path(given)
-    command = shutil.which(
-        "tpchgen-cli", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    )
-    if command is None:
-        pytest.skip("tpchgen-cli is not installed")
     target = tmp_path_factory.mktemp("tpch")
-    subprocess.run(
-        [command, "--scale-factor", "0.01", "--format", "parquet", "--output-dir", str(target)],
-        check=True,
-        capture_output=True,
-    )
+    generate(0.01, target)
     return target
