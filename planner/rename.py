@@ -89,8 +89,7 @@ def copy_with_new_ids(plan: LogicalPlan) -> tuple[LogicalPlan, dict[ColumnId, Co
     def renewed_aggregate(node: Aggregate, source: LogicalPlan) -> Aggregate:
         # Input and keys change together: the schema is looked up by key.
         calls = [
-            a.call.with_expressions([substitute(e, columns) for e in a.call.expressions()])
-            for a in node.aggregates
+            a.call.with_expressions([substitute(e, columns) for e in a.call.expressions()]) for a in node.aggregates
         ]
         fields = [renew(a.field) for a in node.aggregates]
         keys = tuple(column(renew(node.schema[k.id])) for k in node.keys)

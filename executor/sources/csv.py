@@ -118,13 +118,9 @@ def csv_table(
                 hint="read the files as separate tables",
             )
     columns = tuple((c, _type_of(c, [s.rows for s in found], wanted)) for c in first.names)
-    native = frozenset(
-        c for c, t in columns if t in _NATIVE and all(_is_plain(s.rows.get_column(c)) for s in found)
-    )
+    native = frozenset(c for c, t in columns if t in _NATIVE and all(_is_plain(s.rows.get_column(c)) for s in found))
     reader = CsvReader(first.dialect, columns, native, wanted.storage)
-    files = tuple(
-        _file(p, s, hive[i] if hive else {}) for i, (p, s) in enumerate(zip(paths, found, strict=True))
-    )
+    files = tuple(_file(p, s, hive[i] if hive else {}) for i, (p, s) in enumerate(zip(paths, found, strict=True)))
     schema = with_folder_columns(pa.schema(list(columns)), hive)
     return ScannedTable(name, schema, reader, files)
 
@@ -210,11 +206,7 @@ def _options(options: Mapping[str, object], remote: bool) -> _Options:
                 found = replace(found, all_varchar=flag)
             case "sample_size", int(count):
                 found = replace(found, sample_rows=None if count < 0 else max(count, 1))
-            case (
-                ("auto_detect", True)
-                | ("compression", "auto" | "auto_detect")
-                | ("encoding", "utf-8" | "utf8")
-            ):
+            case ("auto_detect", True) | ("compression", "auto" | "auto_detect") | ("encoding", "utf-8" | "utf8"):
                 continue
             case _ if remote:
                 found = replace(found, storage=(*found.storage, (key, str(value))))

@@ -38,13 +38,9 @@ def opening(path: str, format: str) -> Iterator[None]:
     except IsADirectoryError:
         raise ExecutionError(f"{path} is a directory, not a {format} file") from None
     except _UNREADABLE as error:
-        reason = next(
-            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-        )
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         if "://" in path:
-            hint = (
-                "check the address, the network and the credentials (environment variables or reader options)"
-            )
+            hint = "check the address, the network and the credentials (environment variables or reader options)"
             raise ExecutionError(f"{path} could not be read: {reason}", hint=hint) from None
         hint = "it may be cut off, corrupt, or of another format"
         raise ExecutionError(f"{path} is not a readable {format} file: {reason}", hint=hint) from None

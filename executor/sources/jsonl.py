@@ -65,9 +65,7 @@ def json_table(
     with opening(paths[0], "JSON"):
         frame = pl.DataFrame(schema=columns).lazy().with_columns(convert(c, t) for c, t in dates)
         schema = engine_schema(frame.collect().to_arrow().schema, name)
-    files = tuple(
-        _file(p, s, hive[i] if hive else {}) for i, (p, (_, s)) in enumerate(zip(paths, found, strict=True))
-    )
+    files = tuple(_file(p, s, hive[i] if hive else {}) for i, (p, (_, s)) in enumerate(zip(paths, found, strict=True)))
     return ScannedTable(name, with_folder_columns(schema, hive), reader, files)
 
 

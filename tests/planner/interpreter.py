@@ -129,9 +129,7 @@ def _join(plan: Join | DependentJoin, outer: Row) -> Iterable[Row]:
     matched_right: set[int] = set()
     for a in left:
         right = evaluate(plan.right, outer | a) if fixed is None else fixed
-        hits = [
-            i for i, b in enumerate(right) if all(value(c, outer | a | b) is True for c in plan.condition)
-        ]
+        hits = [i for i, b in enumerate(right) if all(value(c, outer | a | b) is True for c in plan.condition)]
         matched_right.update(hits)
         match plan.kind:
             case JoinKind.INNER | JoinKind.RIGHT:

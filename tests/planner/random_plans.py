@@ -96,9 +96,7 @@ class Generator:
         if kind < 9:
             return self.join(self.plan(depth - 1, scope), self.plan(self.rng.randrange(depth), scope), scope)
         if kind < 10:
-            return self.union(
-                [self.plan(depth - 1, scope), self.plan(self.rng.randrange(depth), scope)], scope
-            )
+            return self.union([self.plan(depth - 1, scope), self.plan(self.rng.randrange(depth), scope)], scope)
         if kind < 11:
             return self.shared(self.plan(depth - 1, scope), scope)
         return self.dependent(self.plan(depth - 1, scope), scope, depth)
@@ -135,9 +133,7 @@ class Generator:
             if scope and fields and self.rng.random() < 0.5:
                 inner, outer = column(self.rng.choice(list(fields))), column(self.rng.choice(list(scope)))
                 op = self.rng.choice(("=", "=", "=", "is not distinct from", "<", "<>"))
-                args.append(
-                    Comparison(op, inner, outer) if self.rng.random() < 0.5 else Comparison(op, outer, inner)
-                )
+                args.append(Comparison(op, inner, outer) if self.rng.random() < 0.5 else Comparison(op, outer, inner))
                 continue
             a, b = self.scalar(fields, scope), self.scalar(fields, scope)
             simple = Comparison(self.rng.choice(("=", "<", "<=", "<>", "is distinct from")), a, b)
@@ -156,9 +152,7 @@ class Generator:
                 items = [Item(new_field("p", INT), self.scalar(fields, scope)) for _ in range(2)]
                 return Project(plan, (*passthrough(fields[:1]), *items))
             case 3:
-                return self.aggregate(
-                    plan, scope, self.rng.sample(fields, min(len(fields), self.rng.choice((1, 2))))
-                )
+                return self.aggregate(plan, scope, self.rng.sample(fields, min(len(fields), self.rng.choice((1, 2)))))
             case 4:
                 return self.aggregate(plan, scope, [])
             case 5:
@@ -194,16 +188,10 @@ class Generator:
         items = []
         for _ in range(self.rng.choice((1, 2))):
             name = self.rng.choice(("count_star", "count", "sum", "min", "max"))
-            args = (
-                ()
-                if name == "count_star"
-                else (self.scalar(fields, scope if self.rng.random() < 0.3 else ()),)
-            )
+            args = () if name == "count_star" else (self.scalar(fields, scope if self.rng.random() < 0.3 else ()),)
             distinct = bool(args) and self.rng.random() < 0.2
             condition = self.predicate(fields, scope) if self.rng.random() < 0.15 else None
-            items.append(
-                AggregateItem(new_field(name, INT), AggregateCall(name, args, INT, distinct, condition))
-            )
+            items.append(AggregateItem(new_field(name, INT), AggregateCall(name, args, INT, distinct, condition)))
         plan = Aggregate(plan, tuple(map(column, keys)), tuple(items))
         if self.rng.random() < 0.4:
             above = self.scalar(self.ints(plan), scope)
@@ -217,16 +205,12 @@ class Generator:
         condition = (self.predicate(both, scope),) if self.rng.random() < 0.8 else ()
         return Join(kind, left, right, condition, *self.mark(kind, both, scope))
 
-    def mark(
-        self, kind: JoinKind, both: Sequence[Field], scope: Sequence[Field]
-    ) -> tuple[Expr | None, Field | None]:
+    def mark(self, kind: JoinKind, both: Sequence[Field], scope: Sequence[Field]) -> tuple[Expr | None, Field | None]:
         if kind is not JoinKind.MARK:
             return None, None
         comparison = None
         if self.rng.random() < 0.6:
-            comparison = Comparison(
-                self.rng.choice(("=", "<")), self.scalar(both, scope), self.scalar(both, scope)
-            )
+            comparison = Comparison(self.rng.choice(("=", "<")), self.scalar(both, scope), self.scalar(both, scope))
         return comparison, new_field("mark", types.BOOLEAN)
 
     def union(self, inputs: Sequence[LogicalPlan], scope: Sequence[Field]) -> LogicalPlan:
@@ -241,11 +225,7 @@ class Generator:
 
         def reader() -> LogicalPlan:
             items = tuple(Item(new_field(f.name, f.dtype), column(f)) for f in plan.schema)
-            return (
-                self.wrap(Project(common, items), scope)
-                if self.rng.random() < 0.5
-                else Project(common, items)
-            )
+            return self.wrap(Project(common, items), scope) if self.rng.random() < 0.5 else Project(common, items)
 
         return self.join(reader(), reader(), scope)
 
@@ -256,9 +236,7 @@ class Generator:
         if kind is JoinKind.SINGLE:
             right = self.single_row(right, inner_scope)
         both = [*self.ints(left), *self.ints(right)]
-        condition = (
-            (self.predicate(both, scope),) if kind is not JoinKind.SINGLE and self.rng.random() < 0.3 else ()
-        )
+        condition = (self.predicate(both, scope),) if kind is not JoinKind.SINGLE and self.rng.random() < 0.3 else ()
         joined: LogicalPlan = DependentJoin(kind, left, right, condition, *self.mark(kind, both, scope))
         if self.rng.random() < 0.3:
             joined = Filter(joined, self.predicate(self.ints(left), scope))

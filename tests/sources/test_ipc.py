@@ -11,9 +11,7 @@ import pytest
 import sqlray
 from sqlray import ExecutionError
 
-TABLE = pa.table(
-    {"a": [1, 2, None], "s": ["x", None, "y"], "d": pa.array(["p", "q", "p"]).dictionary_encode()}
-)
+TABLE = pa.table({"a": [1, 2, None], "s": ["x", None, "y"], "d": pa.array(["p", "q", "p"]).dictionary_encode()})
 
 
 def _write(path: Path, table: pa.Table = TABLE, compression: str | None = None, stream: bool = False) -> Path:
