@@ -100,7 +100,9 @@ def facts_of(predicates: Iterable[Expr]) -> Facts:
     facts: Facts = {}
     for predicate in predicates:
         match predicate:
-            case Comparison("=" | "<" | "<=" | ">" | ">=" as op, Column(id, _, dtype), Literal() as value):
+            case Comparison("=" | "<" | "<=" | ">" | ">=" as op, Column(id, _, dtype), Literal(constant) as value) if (
+                constant is not None
+            ):
                 facts[id] = (*facts.get(id, ()), Comparison(op, _placeholder(dtype), value))
             case InList(Column(id, _, dtype), values):
                 facts[id] = (*facts.get(id, ()), InList(_placeholder(dtype), values))

@@ -49,7 +49,7 @@ def combine_ranges(predicates: Sequence[Expr]) -> list[Expr]:
 def _tested(predicate: Expr) -> Expr | None:
     """The expression that a predicate bounds by constants."""
     match predicate:
-        case Comparison("=" | "<" | "<=" | ">" | ">=", tested, Literal()):
+        case Comparison("=" | "<" | "<=" | ">" | ">=", tested, Literal(value)) if value is not None:
             return tested
         case InList(tested, _):
             return tested
@@ -85,9 +85,7 @@ def _narrow(bounds: _Bounds, predicate: Expr) -> None:
     values = _values(predicate)
     if values is not None:
         known = bounds.values
-        bounds.values = (
-            values if known is None else tuple(v for v in known if any(_equal(v, w) for w in values))
-        )
+        bounds.values = values if known is None else tuple(v for v in known if any(_equal(v, w) for w in values))
         return
     assert isinstance(predicate, Comparison)
     if predicate.op in (">", ">="):
