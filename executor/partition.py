@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import polars as pl
 
@@ -43,5 +44,5 @@ def hash_partition(
 def even_partition(frame: pl.DataFrame, count: int, first: int) -> list[pl.DataFrame | None]:
     """``frame`` cut into ``count`` runs of rows; part ``first`` gets the first run, so that small frames rotate."""
     edges = [frame.height * i // count for i in range(count + 1)]
-    runs = [frame.slice(a, b - a) if b > a else None for a, b in zip(edges, edges[1:], strict=False)]
+    runs = [frame.slice(a, b - a) if b > a else None for a, b in pairwise(edges)]
     return [runs[(i - first) % count] for i in range(count)]

@@ -1,8 +1,8 @@
 """Filters from finished build sides: what a scan may skip once it is known which keys can still match.
 
-A join's build side that ran as a stage of its own has a known set of keys. Rows of the probe side's scan with other keys
-cannot reach the result, so the scan gets two more predicates: the keys' range (which Parquet row groups are skipped by)
-and, when they are few, the set itself.
+A join's build side that ran as a stage of its own has a known set of keys. Rows of the probe side's scan with other
+keys cannot reach the result, so the scan gets two more predicates: the keys' range (which Parquet row groups are
+skipped by) and, when they are few, the set itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def apply_filters(stage: Stage, filters: Sequence[ScanFilter], finished: Mapping
     added: dict[int, list[Expr]] = {}
     for item in filters:
         if item.target == stage.id and item.source in finished:
-            added.setdefault(id(item.scan), []).extend(predicates(item.column, item.source_column, finished[item.source]))
+            found = predicates(item.column, item.source_column, finished[item.source])
+            added.setdefault(id(item.scan), []).extend(found)
     if not any(added.values()):
         return stage
 

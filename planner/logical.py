@@ -78,11 +78,6 @@ class LogicalPlan:
         return self
 
 
-def _schema() -> Schema:
-    """The declaration of a node's derived schema; ``__post_init__`` fills it."""
-    return field(init=False, repr=False)  # type: ignore[no-any-return]
-
-
 def _set_schema(node: LogicalPlan, fields: Sequence[Field]) -> None:
     object.__setattr__(node, "schema", Schema(tuple(fields)))
 
@@ -98,7 +93,7 @@ class Scan(LogicalPlan):
     fields: tuple[Field, ...]
     predicates: tuple[Expr, ...] = ()
     limit: int | None = None
-    schema: Schema = _schema()
+    schema: Schema = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _set_schema(self, self.fields)
@@ -116,7 +111,7 @@ class Values(LogicalPlan):
 
     fields: tuple[Field, ...]
     rows: tuple[tuple[Expr, ...], ...]
-    schema: Schema = _schema()
+    schema: Schema = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _set_schema(self, self.fields)
@@ -148,7 +143,7 @@ class Filter(_Unary):
 
     input: LogicalPlan
     predicate: Expr
-    schema: Schema = _schema()
+    schema: Schema = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schema", self.input.schema)
@@ -166,7 +161,7 @@ class Project(_Unary):
 
     input: LogicalPlan
     items: tuple[Item, ...]
-    schema: Schema = _schema()
+    schema: Schema = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _set_schema(self, [i.field for i in self.items])
@@ -221,7 +216,7 @@ class Join(_JoinLike):
     condition: tuple[Expr, ...] = ()
     comparison: Expr | None = None
     mark: Field | None = None
-    schema: Schema = _schema()
+    schema: Schema = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _set_schema(self, join_fields(self.kind, self.left.schema, self.right.schema, self.mark))
@@ -240,7 +235,7 @@ class DependentJoin(_JoinLike):
     condition: tuple[Expr, ...] = ()
     comparison: Expr | None = None
     mark: Field | None = None
-    schema: Schema = _schema()
+    schema: Schema = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _set_schema(self, join_fields(self.kind, self.left.schema, self.right.schema, self.mark))
@@ -256,7 +251,7 @@ class Aggregate(_Unary):
     input: LogicalPlan
     keys: tuple[Column, ...]
     aggregates: tuple[AggregateItem, ...] = ()
-    schema: Schema = _schema()
+    schema: Schema = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         source = self.input.schema
@@ -283,7 +278,7 @@ class Sort(_Unary):
     keys: tuple[SortKey, ...]
     limit: int | None = None
     offset: int = 0
-    schema: Schema = _schema()
+    schema: Schema = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schema", self.input.schema)
@@ -303,7 +298,7 @@ class Limit(_Unary):
     input: LogicalPlan
     limit: int | None
     offset: int = 0
-    schema: Schema = _schema()
+    schema: Schema = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schema", self.input.schema)
@@ -315,7 +310,7 @@ class Union(LogicalPlan):
 
     inputs: tuple[LogicalPlan, ...]
     fields: tuple[Field, ...]
-    schema: Schema = _schema()
+    schema: Schema = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _set_schema(self, self.fields)
@@ -339,7 +334,7 @@ class RowNumber(_Unary):
     partition: tuple[Column, ...]
     order: tuple[SortKey, ...]
     field: Field
-    schema: Schema = _schema()
+    schema: Schema = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _set_schema(self, [*self.input.schema, self.field])
@@ -355,7 +350,7 @@ class RowNumber(_Unary):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CommonSubplan(_Unary):
-    """A subplan with several parents (all hold this very object) that runs once: a CTE, or found equal by the optimizer.
+    """A subplan with several parents (all hold this very object) that runs once: a CTE, or found by the optimizer.
 
     A barrier: what one parent wants (filters, limits) is not pushed into it. A parent reads it through a Project that
     gives it ids of its own.
@@ -363,7 +358,7 @@ class CommonSubplan(_Unary):
 
     input: LogicalPlan
     name: str
-    schema: Schema = _schema()
+    schema: Schema = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schema", self.input.schema)

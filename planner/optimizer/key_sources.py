@@ -20,8 +20,10 @@ KEEPS_LEFT = (JoinKind.SEMI, JoinKind.ANTI, JoinKind.LEFT, JoinKind.SINGLE, Join
 def semi_join_with_source(
     input: LogicalPlan, key: Column, other: LogicalPlan, column: Column, context: OptimizerContext
 ) -> LogicalPlan | None:
-    """``input`` restricted to rows whose ``key`` is among the values that ``column`` can have in ``other``; None where no
-    scan beneath ``other`` tells those values cheaply and leaves few of ``key``'s. The scan is read once more."""
+    """``input`` restricted to rows whose ``key`` is among the values that ``column`` can have in ``other``.
+
+    None where no scan beneath ``other`` tells those values cheaply and leaves few of ``key``'s. The scan is read twice.
+    """
     best = _best_source(other, column, input, key, context)
     if best is None:
         return None

@@ -81,5 +81,5 @@ def test_sums_pass_64_bits() -> None:
 
 
 def test_decimal_products_are_exact() -> None:
-    sql = "select (1.25::decimal(15, 2) * 0.05::decimal(15, 2))::varchar, sum(1.25::decimal(15,2) * 0.05::decimal(15,2))::varchar"
+    sql = "select (1.25::decimal(15, 2) * 0.05::decimal(15, 2))::varchar, sum(1.25::decimal(15,2) * 0.05::decimal(15,2))::varchar"  # noqa: E501
     assert sqlray.sql(sql).fetchall() == [("0.0625", "0.0625")]
