@@ -61,7 +61,8 @@ class _Analyzer:
 
     def run(self) -> StageOutput:
         sink = StageSink(self._runner.store, self._stage)
-        for self._task in range(self._stage.tasks):
+        for task in range(self._stage.tasks):
+            self._task = task
             plan = task_plan(self._stage, self._task)
             # A task's plan differs from the stage's in the splits of its scans alone.
             self._original = {id(a): b for a, b in zip(walk(plan), walk(self._stage.plan), strict=True)}

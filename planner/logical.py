@@ -7,6 +7,7 @@ truth a column of that join. After decorrelation no DependentJoin is left.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -334,7 +335,7 @@ class RowNumber(_Unary):
     partition: tuple[Column, ...]
     order: tuple[SortKey, ...]
     field: Field
-    schema: Schema = field(init=False, repr=False)
+    schema: Schema = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _set_schema(self, [*self.input.schema, self.field])
