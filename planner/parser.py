@@ -153,7 +153,12 @@ def _parser_class(dialect: type[Dialect]) -> type[Parser]:
 
 def parser_of(dialect: Dialect) -> Parser:
     """A parser of the dialect that stops at the first error and keeps what the text says."""
-    return _parser_class(type(dialect))(error_level=ErrorLevel.IMMEDIATE, dialect=dialect)
+    try:
+        return _parser_class(type(dialect))(error_level=ErrorLevel.IMMEDIATE, dialect=dialect)
+    except TypeError:  # its classes cannot be extended, so that calls would lose their names
+        raise UnsupportedError(
+            "the compiled build of sqlglot cannot be used", hint="pip uninstall sqlglotc, which leaves sqlglot itself"
+        ) from None
 
 
 def _statements(sql: str, dialect: Dialect) -> list[exp.Expression]:
