@@ -63,19 +63,18 @@ class Context:
 
 def narrow(columns: Mapping[ColumnId, Value], bounds: Bounds) -> Mapping[ColumnId, Value]:
     """The columns with the plan's bounds on top of those that they have."""
-    changed = dict(columns)
+    changed: dict[ColumnId, Value] = {}
     for id, pair in bounds.items():
         value = columns.get(id)
-        if value is None:
-            continue
-        proved = scaled_bounds(pair, value.dtype)
-        if proved is None:
+        proved = None if value is None else scaled_bounds(pair, value.dtype)
+        if value is None or proved is None:
             continue
         if value.bounds is not None:
             low, high = max(proved[0], value.bounds[0]), min(proved[1], value.bounds[1])
             proved = (low, high) if low <= high else proved
-        changed[id] = replace(value, bounds=proved)
-    return changed
+        if proved != value.bounds:
+            changed[id] = replace(value, bounds=proved)
+    return {**columns, **changed} if changed else columns
 
 
 def column_value(item: Field) -> Value:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Literal
 
 import polars as pl
@@ -116,6 +117,7 @@ def to_unscaled(value: Any, dtype: pa.DataType) -> int:
     return -number if sign else number
 
 
+@lru_cache(maxsize=4096)
 def scaled_bounds(bounds: tuple[Any, Any], dtype: pa.DataType) -> Bounds | None:
     """Statistics' bounds (Python values) in the form of ``Value.bounds``; None where the type has none.
 
