@@ -33,7 +33,9 @@ def output_name(node: exp.Expression, sql: str) -> str:
             return _text(node, sql)
 
 
-def _text(node: exp.Expression, sql: str) -> str:
+def _text(node: exp.Expression | None, sql: str) -> str:
+    if node is None:  # an argument is missing; binding refuses the call
+        return ""
     operator = _BINARY.get(type(node))
     if operator is not None and isinstance(node.expression, exp.All):
         return _all(node, operator, sql)

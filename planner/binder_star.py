@@ -80,6 +80,8 @@ def _star(
     for key in ("except_", "replace", "rename"):
         if not all(isinstance(part, exp.Expression) for part in star.args.get(key) or ()):
             raise env.error("the list after * cannot be read", place)
+    if not all(isinstance(part.this, exp.Expression) for part in star.args.get("rename") or ()):
+        raise env.error("RENAME needs names", place)
     known = {c.name.lower() for c in columns}
     excluded = {_name(e).lower(): e for e in star.args.get("except_") or ()}
     replaced = {e.alias.lower(): e for e in star.args.get("replace") or ()}
