@@ -90,7 +90,9 @@ def _insert(node: exp.Expression, env: Environment) -> Statement:
         raise unknown_table(name, target, env)
     if isinstance(table, View):
         raise env.error(f'"{name}" is a view; rows cannot be inserted into it', target)
-    source = node.args["expression"]
+    source = node.args.get("expression")
+    if source is None:
+        raise env.error("INSERT needs VALUES or a query", target)
     inner = env
     if node.args.get("with_") is not None and source.args.get("with_") is None:
         source.set("with_", node.args["with_"])
