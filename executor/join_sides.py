@@ -32,6 +32,8 @@ class Sides:
     both: tuple[Expr, ...]
     bounds: Bounds
     build: str
+    # Whether no two rows of the left, of the right side agree on the keys.
+    unique: tuple[bool, bool] = (False, False)
 
     @property
     def columns(self) -> dict[ColumnId, Value]:
@@ -127,10 +129,16 @@ def inner_join(sides: Sides, context: Context) -> Frame:
     left = filtered(sides.left, sides.left_only, sides.bounds, context)
     keys = join_keys(sides.pairs, ((), ()), left, sides.right, sides.bounds, context)
     lazy = equi_join(left.lazy, sides.right.lazy, keys, "inner", sides.build, context)
-    rows = (
-        left.max_rows * sides.right.max_rows if left.max_rows is not None and sides.right.max_rows is not None else None
-    )
-    return filtered(Frame(lazy, sides.columns, rows), sides.both, sides.bounds, context)
+    return filtered(Frame(lazy, sides.columns, most_rows(sides)), sides.both, sides.bounds, context)
+
+
+def most_rows(sides: Sides) -> int | None:
+    """An upper bound of the matching pairs: a row meets at most one row of a side that is unique on the keys."""
+    left, right = sides.left.max_rows, sides.right.max_rows
+    bounds = [left if sides.unique[1] else None, right if sides.unique[0] else None]
+    if left is not None and right is not None:
+        bounds.append(left * right)
+    return min((b for b in bounds if b is not None), default=None)
 
 
 def numbered(frame: Frame, context: Context) -> tuple[Frame, str]:

@@ -35,7 +35,7 @@ from executor.kernels_mark import mark_join
 from executor.value import Value
 from planner import types
 from planner.errors import PlanError
-from planner.expr import FLIPPED, ColumnId, Comparison, columns_of
+from planner.expr import FLIPPED, Column, ColumnId, Comparison, Expr, columns_of
 from planner.logical import JoinKind
 from planner.physical import (
     AggregateExec,
@@ -54,21 +54,24 @@ from planner.physical import (
 
 def hash_join(plan: HashJoinExec, left: Frame, right: Frame, context: Context) -> Frame:
     sides = split_sides((left, right), plan.keys, plan.residual, plan.bounds, plan.build, context)
+    mine, theirs = _column_ids([k.left for k in plan.keys]), _column_ids([k.right for k in plan.keys])
+    sides = replace(sides, unique=(unique_on(plan.left, mine), unique_on(plan.right, theirs)))
     if plan.kind is JoinKind.MARK:
         assert plan.mark is not None
         return mark_join(sides, plan.comparison, plan.mark, context)
-    return _join(plan.kind, sides, plan.right, context)
+    return _join(plan.kind, sides, context)
 
 
 def nested_loop_join(plan: NestedLoopJoinExec, left: Frame, right: Frame, context: Context) -> Frame:
     sides = split_sides((left, right), (), plan.condition, plan.bounds, "right", context)
+    sides = replace(sides, unique=(unique_on(plan.left, frozenset()), unique_on(plan.right, frozenset())))
     if plan.kind is JoinKind.MARK:
         assert plan.mark is not None
         return mark_join(sides, plan.comparison, plan.mark, context)
-    return _join(plan.kind, sides, plan.right, context)
+    return _join(plan.kind, sides, context)
 
 
-def _join(kind: JoinKind, sides: Sides, right_plan: PhysicalPlan, context: Context) -> Frame:
+def _join(kind: JoinKind, sides: Sides, context: Context) -> Frame:
     match kind:
         case JoinKind.INNER:
             return inner_join(sides, context)
@@ -83,7 +86,7 @@ def _join(kind: JoinKind, sides: Sides, right_plan: PhysicalPlan, context: Conte
         case JoinKind.ANTI:
             return _semi_join(sides, "anti", context)
         case JoinKind.SINGLE:
-            return _single_join(sides, right_plan, context)
+            return _single_join(sides, context)
         case _:
             raise PlanError(f"unknown join {kind}")
 
@@ -91,7 +94,16 @@ def _join(kind: JoinKind, sides: Sides, right_plan: PhysicalPlan, context: Conte
 def _swap(sides: Sides) -> Sides:
     pairs = tuple(KeyPair(p.right, p.left, p.null_safe) for p in sides.pairs)
     build = "right" if sides.build == "left" else "left"
-    return Sides(sides.right, sides.left, pairs, sides.right_only, sides.left_only, sides.both, sides.bounds, build)
+    return replace(
+        sides,
+        left=sides.right,
+        right=sides.left,
+        pairs=pairs,
+        left_only=sides.right_only,
+        right_only=sides.left_only,
+        build=build,
+        unique=(sides.unique[1], sides.unique[0]),
+    )
 
 
 def _left_join(sides: Sides, context: Context) -> Frame:
@@ -100,7 +112,7 @@ def _left_join(sides: Sides, context: Context) -> Frame:
     if not sides.both:
         keys = join_keys(sides.pairs, (sides.left_only, ()), sides.left, sides.right, sides.bounds, context)
         lazy = equi_join(sides.left.lazy, sides.right.lazy, keys, "left", sides.build, context)
-        return Frame(lazy, columns)
+        return Frame(lazy, columns, sides.left.max_rows if sides.unique[1] else None)
     left, row = numbered(sides.left, context)
     matched = inner_join(replace(sides, left=left), context)
     matched = replace(matched, lazy=matched.lazy.cache())
@@ -187,10 +199,9 @@ def _by_extremes(sides: Sides, how: Literal["semi", "anti"], context: Context) -
     return Frame(joined.filter(test), sides.left.columns, sides.left.max_rows)
 
 
-def _single_join(sides: Sides, right_plan: PhysicalPlan, context: Context) -> Frame:
+def _single_join(sides: Sides, context: Context) -> Frame:
     """LEFT, but a second match is an error."""
-    right_ids = {c.id for p in sides.pairs for c in (p.right,) if hasattr(c, "id")}
-    if unique_on(right_plan, frozenset(right_ids)):
+    if sides.unique[1]:
         return _left_join(sides, context)
     columns = {**sides.left.columns, **nullable(sides.right.columns)}
     count = context.fresh("count")
@@ -223,6 +234,10 @@ def _first_of_each(right: Frame, keys: Keys, names: Sequence[str], count: str) -
     return keyed.group_by(names).agg(*(pl.col(n).first() for n in kept), pl.len().alias(count))
 
 
+def _column_ids(keys: Sequence[Expr]) -> frozenset[ColumnId]:
+    return frozenset(k.id for k in keys if isinstance(k, Column))
+
+
 def unique_on(plan: PhysicalPlan, ids: frozenset[ColumnId]) -> bool:
     """Whether the plan proves that no two rows agree on all of ``ids`` (none: that there is at most one row)."""
     match plan:
@@ -233,7 +248,7 @@ def unique_on(plan: PhysicalPlan, ids: frozenset[ColumnId]) -> bool:
         case FilterExec() | SortExec() | LimitExec() | ExchangeExec() | MaterializeExec():
             return unique_on(plan.input, ids)
         case ProjectExec():
-            source = {i.field.id: i.expr.id for i in plan.items if hasattr(i.expr, "id")}
+            source = {i.field.id: i.expr.id for i in plan.items if isinstance(i.expr, Column)}
             return unique_on(plan.input, frozenset(source[i] for i in ids if i in source))
         case _:
             return False
