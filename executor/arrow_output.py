@@ -32,5 +32,5 @@ def _table(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
 def _column(series: pl.Series, dtype: pa.DataType) -> pa.Array:
     if dtype == types.INTERVAL:
         return intervals_to_arrow(series)
-    array = series.to_arrow()
+    array = series.alias("").to_arrow()  # a name may hold what Polars cannot export: a zero character
     return array if array.type == dtype else array.cast(dtype)

@@ -109,7 +109,7 @@ def to_decimal(value: Decimal | int, dtype: pa.DataType) -> Decimal:
     if Decimal(value).adjusted() > dtype.precision:
         raise ValueError(str(value))
     scaled = Decimal(value).quantize(Decimal(1).scaleb(-dtype.scale), rounding=ROUND_HALF_UP, context=_EXACT)
-    if abs(scaled) >= Decimal(10) ** (dtype.precision - dtype.scale):
+    if scaled.copy_abs() >= Decimal(10) ** (dtype.precision - dtype.scale):
         raise ValueError(str(value))
     return scaled or scaled.copy_abs()  # a decimal has no negative zero
 

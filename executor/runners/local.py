@@ -21,7 +21,17 @@ from executor.kernels import KernelOptions, compile_fragment, stream
 from executor.partition import even_partition, hash_partition
 from planner.errors import CancelledError, PlanError
 from planner.expr import Schema
-from planner.physical import Arbitrary, Broadcast, HashPartitioned, InputExec, Partitioning, PhysicalPlan, Single
+from planner.physical import (
+    Arbitrary,
+    Broadcast,
+    HashPartitioned,
+    InputExec,
+    Partitioning,
+    PhysicalPlan,
+    ScanExec,
+    Single,
+    ValuesExec,
+)
 from planner.stages import Stage, task_plan
 from planner.tree import walk
 
@@ -136,8 +146,7 @@ class LocalRunner:
         own = {n.stage: (n, inputs[n.stage].partitions[task]) for n in leaves if n.partitioned}
         size = sum(b.bytes for _, blocks in own.values() for b in blocks)
         count = -(-size * 3 // self.memory_limit)  # an operator holds about three times its input
-        divisible = all(isinstance(inputs[s].partitioning, HashPartitioned) for s in own)
-        if count <= 1 or not divisible:
+        if count <= 1 or not _divisible(plan, inputs):
             yield plan, {**shared, **{s: lazy(blocks, n.schema) for s, (n, blocks) in own.items()}}
             return
         divided = {s: self._divide(n, blocks, inputs[s].partitioning, count) for s, (n, blocks) in own.items()}
@@ -159,6 +168,25 @@ class LocalRunner:
                     part.append(self.store.put(rows))
             self.cancellation.check()
         return parts
+
+
+def _divisible(plan: PhysicalPlan, inputs: Mapping[int, StageOutput]) -> bool:
+    """Whether a task may run in pieces: what it would be if its inputs had been hashed into more partitions.
+
+    The plan is right for any number of hash partitions: whatever needs all rows in one place reads a gathered input
+    and so has no partitioned one. What every piece would read anew is the task's share of a scan, or constant rows;
+    and an input that is spread without keys, or stands as an earlier stage left it, has no keys to divide by.
+    """
+    for leaf in walk(plan):
+        match leaf:
+            case ScanExec() | ValuesExec():
+                return False
+            case InputExec(stage, _, partitioned=True):
+                if not isinstance(inputs[stage].partitioning, HashPartitioned):
+                    return False
+            case _:
+                pass
+    return True
 
 
 def stage_blocks(output: StageOutput, partition: int | None = None) -> list[Block]:
