@@ -10,7 +10,7 @@ import polars as pl
 
 from executor.dtypes import polars_dtype
 from executor.expressions import conjunction
-from executor.frame import ROW, Context, Frame
+from executor.frame import Context, Frame
 from executor.join_keys import Keys, join_keys
 from executor.value import Store, Value, integer_dtype
 from planner.expr import ColumnId, Expr, columns_of
@@ -64,7 +64,10 @@ def split_sides(
 
 def _renamed_row(frame: Frame, context: Context) -> Frame:
     """A frame without columns still has one that counts its rows; here under a name that the other side has not."""
-    return frame if frame.columns else replace(frame, lazy=frame.lazy.rename({ROW: context.fresh("row")}))
+    if frame.columns:
+        return frame
+    name = context.fresh("row")
+    return replace(frame, lazy=frame.lazy.with_columns(pl.lit(0, dtype=pl.Int8).alias(name)).select(name))
 
 
 def filtered(frame: Frame, conditions: Sequence[Expr], bounds: Bounds, context: Context) -> Frame:

@@ -203,3 +203,11 @@ def test_cross_join_without_columns() -> None:
     scans = [ScanExec(table, (), Schema(())) for _ in range(2)]
     joined = NestedLoopJoinExec(JoinKind.INNER, scans[0], scans[1], (), Schema(()))
     assert collect(compile_fragment(joined)).height == 9
+
+
+def test_joins_of_frames_without_columns_nest() -> None:
+    table = memory_table("t", pl.DataFrame({"a": [1, 2, 3]}))
+    scans = [ScanExec(table, (), Schema(())) for _ in range(3)]
+    inner = NestedLoopJoinExec(JoinKind.INNER, scans[0], scans[1], (), Schema(()))
+    outer = NestedLoopJoinExec(JoinKind.LEFT, inner, scans[2], (), Schema(()))
+    assert collect(compile_fragment(outer)).height == 27
