@@ -39,7 +39,6 @@ class Footer:
 
 _MOST_TABLES = 256
 _footers: dict[FileKey, Footer] = {}
-_samples: dict[tuple[FileKey, str], tuple[float, float]] = {}  # column -> ndv in its file, width
 _tables: dict[tuple[str, tuple[FileKey, ...], str], ParquetTable] = {}
 
 
@@ -54,10 +53,12 @@ class ParquetTable:
     hive: tuple[str, ...] = ()
     hive_values: tuple[dict[str, Any], ...] = ()
     _columns: dict[str, ColumnStatistics] = field(default_factory=dict, repr=False)
+    _samples: dict[str, pl.Series] = field(default_factory=dict, repr=False)
     _actual: list[pl.Schema] = field(default_factory=list, repr=False)  # the reader's schema, once it is known
 
     def statistics(self, columns: Sequence[str]) -> TableStatistics:
         rows = sum(_footers[k].metadata.num_rows for k in self.keys)
+        self._sample([c for c in columns if c not in self._columns and c not in self.hive])
         found = {}
         for name in columns:
             if name in self._columns:
@@ -70,13 +71,14 @@ class ParquetTable:
                 )
             else:
                 found[name] = self._columns[name] = self._column(name, rows)
+                self._samples.pop(name, None)
         return TableStatistics(rows, True, found)
 
     def _column(self, name: str, rows: int) -> ColumnStatistics:
         groups = [g for k in self.keys for g in column_groups(_footers[k], name)]
         merged = merge_bounds(groups)
         dtype = self.schema.field(name).type
-        ndv, width = self._sample(name, rows, is_clustered(groups, merged))
+        ndv, width = guess(self._samples.get(name), rows, is_clustered(groups, merged), dtype)
         if isinstance(merged.min, int) and isinstance(merged.max, int) and not isinstance(merged.min, bool):
             ndv = min(ndv, merged.max - merged.min + 1)
         if types.is_decimal(dtype) and isinstance(merged.min, Decimal) and isinstance(merged.max, Decimal):
@@ -85,17 +87,19 @@ class ParquetTable:
             ndv = min(ndv, (merged.max - merged.min).days + 1)
         return ColumnStatistics(merged.min, merged.max, merged.null_count, ndv, width, merged.exact)
 
-    def _sample(self, name: str, rows: int, clustered: bool) -> tuple[float, float]:
-        """Distinct values and width, from the first rows of a row group in the middle of the largest file."""
-        dtype = self.schema.field(name).type
+    def _sample(self, columns: Sequence[str]) -> None:
+        """Read some rows of columns, together, from a row group in the middle of the largest file."""
+        known = [c for c in columns if types.normalize(self.schema.field(c).type) is not None]
         key = max(self.keys, key=lambda k: _footers[k].metadata.num_rows, default=None)
-        if key is None or rows == 0:
-            return 1.0, float(types_width(dtype))
-        hit = _samples.get((key, name))
-        if hit is None:
-            hit = sample_column(key[0], _footers[key].metadata, name, rows, dtype, clustered)
-            _samples[(key, name)] = hit
-        return hit
+        if not known or key is None or _footers[key].metadata.num_rows == 0:
+            return
+        footer = _footers[key].metadata
+        with opening(self.name, "Parquet"), pq.ParquetFile(key[0], metadata=footer, pre_buffer=False) as file:
+            middle = [file.num_row_groups // 2]
+            batch = next(file.iter_batches(_SAMPLE_ROWS, middle, known, use_threads=False), None)
+        if batch is not None and batch.num_rows:
+            frame = pl.DataFrame(pa.Table.from_batches([batch]))
+            self._samples.update({name: frame.get_column(name) for name in known})
 
     def splits(self) -> tuple[Split, ...]:
         found = []
@@ -256,22 +260,14 @@ def merge_bounds(groups: Sequence[ColumnStatistics]) -> ColumnStatistics:
     return ColumnStatistics(min(g.min for g in known), max(g.max for g in known), nulls, exact=exact)
 
 
-def sample_column(
-    path: str, metadata: pq.FileMetaData, name: str, rows: int, dtype: pa.DataType, clustered: bool
-) -> tuple[float, float]:
+def guess(sample: pl.Series | None, rows: int, clustered: bool, dtype: pa.DataType) -> tuple[float, float]:
     """(distinct values of the column, average bytes of a value), guessed from a few thousand neighbouring rows.
 
     In a clustered column neighbours are alike and far rows are not, so that distinct values grow with the rows.
     """
-    if metadata.num_row_groups == 0 or types.normalize(dtype) is None:
-        return 1.0, float(types_width(dtype))
-    with pq.ParquetFile(path) as file:
-        batches = file.iter_batches(_SAMPLE_ROWS, [metadata.num_row_groups // 2], [name], use_threads=False)
-        batch = next(batches, None)
-    if batch is None or batch.num_rows == 0:
-        return 1.0, float(types_width(dtype))
-    sample = pl.DataFrame(pa.Table.from_batches([batch])).to_series()
     width = float(types_width(dtype))
+    if sample is None:
+        return float(max(rows, 1)), width
     if sample.dtype == pl.String:
         mean = sample.str.len_bytes().mean()
         width = 16.0 + (float(mean) if isinstance(mean, (int, float)) else 0.0)

@@ -69,6 +69,7 @@ BATCHES = (
             reduce_aggregates,  # adds semi joins, which the next rule moves to where they filter most
             reorder_joins,  # all that makes joins fewer, narrower or semi has run
             reduce_probes,  # which side is large is known now; the order is not to count its filter twice
+            common_subplans,  # a query and its subquery that were reduced alike now read the same rows
             aggregate_pushdown,  # below the last join of the order
         ),
     ),
