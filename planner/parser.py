@@ -22,6 +22,12 @@ from planner.errors import BindError, ParseError, Position, SqlrayError, Unsuppo
 DEFAULT_DIALECT = "duckdb"
 
 _EXPLAIN = re.compile(r"EXPLAIN(\s+ANALYZE\b)?", re.IGNORECASE)
+# Strings, quoted names, comments, words and dollar quotes; what remains of $ begins a parameter, the group.
+_PARAMETER = re.compile(
+    r"""\be'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/
+    | [^\W\d][\w$]* | \$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$ | (?P<parameter>\$)(?=\w)""",
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
 _logger = logging.getLogger("sqlglot")
 
 
@@ -176,10 +182,22 @@ def _statements(sql: str, dialect: Dialect) -> list[exp.Expression]:
         for tree in parser_of(dialect).parse(_numbered(chunk), sql):
             if not isinstance(tree, exp.Expression):
                 continue
+            if isinstance(tree, exp.Condition | exp.Alias) and not isinstance(tree, exp.Query):
+                raise _no_statement(sql, chunk[0])
             if analyze is not None:
                 tree = exp.Command(this="EXPLAIN", expression=tree, analyze=analyze)
             statements.append(tree)
     return statements
+
+
+def _no_statement(sql: str, first: Token) -> ParseError:
+    """The error for text that is an expression, such as ``selec`` or ``1 + 1``."""
+    return ParseError(
+        f'syntax error at or near "{first.text}"',
+        position=position_at(sql, first.start, first.end),
+        sql=sql,
+        hint="a query begins with SELECT, FROM, WITH or VALUES",
+    )
 
 
 def _chunks(tokens: list[Token]) -> list[list[Token]]:
@@ -216,9 +234,9 @@ def _tokens(sql: str, dialect: Dialect) -> tuple[list[Token], dict[int, bool]]:
     tokenized again: the places of all other tokens stay.
     """
     explained: dict[int, bool] = {}
-    text = sql
+    text = _without_false_quotes(sql) if isinstance(dialect, DuckDB) else sql
     while True:
-        tokens = dialect.tokenize(text)
+        tokens = [_parameter(token, sql) for token in dialect.tokenize(text)]
         if "explain" not in text.lower():
             return tokens, explained
         found = False
@@ -236,6 +254,19 @@ def _tokens(sql: str, dialect: Dialect) -> tuple[list[Token], dict[int, bool]]:
                 break
         if not found:
             return tokens, explained
+
+
+def _without_false_quotes(sql: str) -> str:
+    """The text with ``?`` for the ``$`` of parameters: sqlglot takes ``$1+$`` for the beginning of a quoted text."""
+    if sql.count("$") < 2:
+        return sql
+    return _PARAMETER.sub(lambda match: "?" if match["parameter"] else match[0], sql)
+
+
+def _parameter(token: Token, sql: str) -> Token:
+    if token.token_type != TokenType.PLACEHOLDER or sql[token.start] != "$":
+        return token
+    return Token(TokenType.PARAMETER, "$", token.line, token.col, token.start, token.end)
 
 
 @contextmanager

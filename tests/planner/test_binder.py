@@ -133,6 +133,9 @@ def test_plan_is_well_formed(case: Case) -> None:
     [
         ("select ?, ?", [1, "x"], [1, "x"]),
         ("select $2, $1", [1, "x"], ["x", 1]),
+        ("select $1,$2", [1, "x"], [1, "x"]),
+        ("select $a,$b", {"a": 1, "b": "$a"}, [1, "$a"]),
+        ("select $$it's $1,$2$$, $t$'$1,$2$t$, '$1,$2', $1,$2", [1, 2], ["it's $1,$2", "'$1,$2", "$1,$2", 1, 2]),
         ("select $a, $B", {"a": 1.5, "B": True}, [1.5, True]),
         ("select ?", [Decimal("1.50")], [Decimal("1.50")]),
         ("select ?", [dt.date(2020, 1, 2)], [dt.date(2020, 1, 2)]),
@@ -265,6 +268,8 @@ def test_parse_splits_statements() -> None:
         ("select a\n  fro b", 2, 7, 1),
         ("select 'abc", 1, 8, 1),
         ("explain\nselect (1", 2, 9, 1),
+        ("selec", 1, 1, 5),
+        ("select 1;\n 1 + 1", 2, 2, 1),
     ],
 )
 def test_parse_errors_have_their_place(sql: str, line: int, column: int, length: int) -> None:
