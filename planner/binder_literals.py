@@ -51,7 +51,7 @@ def interval_literal(text: str, unit: str | None, *, unit_in_text: bool = False)
         return Literal(literals.interval_of(quantity, name), types.INTERVAL)
     except (ValueError, InvalidOperation):
         raise BindError(
-            f"'{text}' is no INTERVAL{' ' + unit if unit else ''}",
+            f"could not convert '{text}' to INTERVAL{' ' + unit if unit else ''}",
             hint="an interval is written '1 year 2 months 3 days 04:05:06'",
         ) from None
 

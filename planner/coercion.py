@@ -150,11 +150,11 @@ def _cast_literal(literal: Literal, dtype: pa.DataType) -> Expr:
             return Literal(literals.to_decimal(value, dtype), dtype)
         return Literal(evaluate.cast(value, source, dtype), dtype)
     except (ValueError, OverflowError):
-        shown = repr(value) if source == types.VARCHAR else str(value)
-        raise BindError(
-            f"{shown} is no {types.type_name(dtype)}" + ("" if source == types.VARCHAR else ": out of range"),
-            hint=_FORMS.get(dtype),
-        ) from None
+        name = types.type_name(dtype)
+        message = f"could not convert '{value}' to {name}"
+        if source != types.VARCHAR:
+            message = f"{value} is out of range for {name}"
+        raise BindError(message, hint=_FORMS.get(dtype)) from None
     except evaluate.NotConstant:
         return Cast(literal, dtype)
 

@@ -14,6 +14,7 @@ The result is a type name, ``T``, ``1`` (the first argument's type), or the name
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -38,6 +39,9 @@ _KINDS: dict[str, Callable[[pa.DataType], bool]] = {
     "INT": types.is_integer,
     "DEC": types.is_decimal,
 }
+
+# How kinds are called in messages.
+_READABLE = {"ANY": "any", "NUM": "number", "INT": "integer", "DEC": "decimal", "TEXT": "any"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,8 @@ def no_overload(name: str, signatures: Sequence[str], args: Sequence[Expr]) -> B
 def _describe(name: str, text: str) -> str:
     left, _, result = (part.strip() for part in text.partition("->"))
     shown = result if result in _CONCRETE else ""
-    return f"{name}({left.replace('!', '')})" + (f" -> {shown}" if shown else "")
+    taken = re.sub(r"\w+", lambda word: _READABLE.get(word[0], word[0]), left.replace("!", ""))
+    return f"{name}({taken})" + (f" -> {shown}" if shown else "")
 
 
 def _expand(signature: Signature, count: int) -> tuple[Parameter, ...] | None:

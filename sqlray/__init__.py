@@ -24,6 +24,19 @@ from sqlray.version import __version__
 if _collecting:
     gc.enable()
 
+# Tracebacks name the errors as users import them.
+for _error in (
+    SqlrayError,
+    BindError,
+    CancelledError,
+    ExecutionError,
+    OutOfMemoryError,
+    ParseError,
+    PlanError,
+    UnsupportedError,
+):
+    _error.__module__ = __name__
+
 __all__ = [
     "BindError",
     "CancelledError",
