@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -46,20 +46,28 @@ class Execution:
         """
         started = time.perf_counter()
         store = BlockStore(max(self.memory_limit // 4, 1), self.temp_directory)
+        frames = self._run(store)
         try:
-            with self.cancellation:
-                yield from self._run(store)
+            while (frame := self._next(frames)) is not None:
+                yield frame
         except KeyboardInterrupt:
             if self.cancellation.requested:
                 raise CancelledError("the query was cancelled") from None
             self.cancellation.cancel()
             raise
         finally:
+            frames.close()
             self.metrics.spilled_bytes = store.spilled_bytes
             self.metrics.seconds = time.perf_counter() - started
             store.close()
 
-    def _run(self, store: BlockStore) -> Iterator[pl.DataFrame]:
+    def _next(self, frames: Iterator[pl.DataFrame]) -> pl.DataFrame | None:
+        """The next rows; None after the last."""
+        self.cancellation.check()
+        with self.cancellation:
+            return next(frames, None)
+
+    def _run(self, store: BlockStore) -> Generator[pl.DataFrame, None, None]:
         runner = LocalRunner(store, self.memory_limit, self.cancellation, self.options)
         outputs: dict[int, StageOutput] = {}
         rows = 0

@@ -20,7 +20,7 @@ from executor.expressions import conjunction, translate
 from executor.frame import Context, Frame, KernelOptions, column_value, output, select, stored, unify_frames
 from executor.kernels_aggregate import aggregate
 from executor.kernels_join import hash_join, nested_loop_join
-from executor.kernels_sort import limit, row_number, sort
+from executor.kernels_sort import head, limit, row_number, sort
 from executor.sources.base import Source
 from executor.split_pruning import remaining_splits
 from executor.value import Value, native
@@ -184,7 +184,7 @@ def _scan(plan: ScanExec, context: Context) -> Frame:
     if test is not None:
         lazy = lazy.filter(test)
     if plan.limit is not None:
-        lazy = lazy.head(plan.limit)
+        lazy = head(lazy, plan.limit)
     named = [pl.col(f.name).alias(column_name(f)) for f in plan.fields]
     columns = {f.id: stored(scope.columns[f.id], column_name(f)) for f in plan.fields}
     statistics = table.statistics(())

@@ -14,6 +14,8 @@ from planner import types
 from planner.expr import SortKey, column_name
 from planner.physical import LimitExec, RowNumberExec, SortExec
 
+_MOST_ROWS = 2**32 - 1
+
 
 def sort_by(lazy: pl.LazyFrame, keys: Sequence[SortKey], scope: Scope) -> pl.LazyFrame:
     """The rows in order. NaN is larger than every number, NULL larger still unless the key says otherwise."""
@@ -39,11 +41,16 @@ def limit(plan: LimitExec, frame: Frame) -> Frame:
     return _cut(frame, plan.limit, plan.offset)
 
 
+def head(lazy: pl.LazyFrame, rows: int) -> pl.LazyFrame:
+    """The first rows. Polars counts them in 32 bits; who asks for more than that means all of them."""
+    return lazy if rows > _MOST_ROWS else lazy.head(rows)
+
+
 def _cut(frame: Frame, count: int | None, offset: int) -> Frame:
     lazy = frame.lazy
     if count is not None:
         # The head right above the sort lets Polars keep only that many rows.
-        lazy = lazy.head(count + offset)
+        lazy = head(lazy, count + offset)
     if offset:
         lazy = lazy.slice(offset)
     rows = frame.max_rows if count is None else count if frame.max_rows is None else min(count, frame.max_rows)

@@ -12,6 +12,8 @@ from planner.binder_subquery import attach_all
 from planner.expr import Expr, SortKey, column, columns_of, is_volatile
 from planner.logical import Limit, LogicalPlan, Sort, project_to
 
+_MOST_ROWS = 2**60  # no table has more, and a limit plus an offset still fits 64 bits
+
 
 def sort_direction(node: exp.Ordered) -> tuple[bool, bool]:
     """Whether a key descends, and whether its NULLs come first (the dialect's default is the parser's)."""
@@ -117,4 +119,4 @@ def _row_count(node: exp.Expression, clause: str, env: Environment) -> int | Non
         raise env.error(f"{clause} must be a number of rows", node)
     if value is not None and value < 0:
         raise env.error(f"{clause} cannot be negative", node)
-    return None if value is None else int(value)
+    return None if value is None else min(int(value), _MOST_ROWS)
