@@ -7,7 +7,20 @@ from decimal import Decimal
 
 import pyarrow as pa
 
-from tests.property.kinds import BIG, BOOLEAN, DATE, DOUBLE, INTEGER, STRING, TIMESTAMP, Kind, decimal
+from tests.property.kinds import (
+    BIG,
+    BLOB,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    INTEGER,
+    STRING,
+    TIME,
+    TIMESTAMP,
+    TIMESTAMPTZ,
+    Kind,
+    decimal,
+)
 
 # Every table has the same columns, so that USING and set operations always find a partner.
 COLUMNS: dict[str, Kind] = {
@@ -22,6 +35,11 @@ COLUMNS: dict[str, Kind] = {
     "dt": DATE,
     "ts": TIMESTAMP,
     "p": BOOLEAN,
+    "h": INTEGER,
+    "g": DOUBLE,
+    "tm": TIME,
+    "tz": TIMESTAMPTZ,
+    "bl": BLOB,
 }
 _ARROW: dict[str, pa.DataType] = {
     "k": pa.int32(),
@@ -35,6 +53,11 @@ _ARROW: dict[str, pa.DataType] = {
     "dt": pa.date32(),
     "ts": pa.timestamp("us"),
     "p": pa.bool_(),
+    "h": pa.int16(),
+    "g": pa.float32(),
+    "tm": pa.time64("us"),
+    "tz": pa.timestamp("us", tz="UTC"),
+    "bl": pa.binary(),
 }
 # Rows and the share of NULLs of each table; r_nulls holds nothing else, r_none has no rows.
 SIZES: dict[str, tuple[int, float]] = {
@@ -77,6 +100,11 @@ def _table(rng: random.Random, rows: int, nulls: float) -> pa.Table:
         "dt": lambda: rng.choice(DATES),
         "ts": lambda: _timestamp(rng),
         "p": lambda: rng.random() < 0.5,
+        "h": lambda: rng.randrange(-5, 13),
+        "g": lambda: rng.randrange(-20, 20) / 4,
+        "tm": lambda: _timestamp(rng).time(),
+        "tz": lambda: _timestamp(rng).replace(tzinfo=datetime.UTC),
+        "bl": lambda: rng.choice([b"", b"a", b"ab", b"\x00\xff", b"b"]),
     }
     columns = [
         pa.array([None if rng.random() < nulls else values[name]() for _ in range(rows)], type=_ARROW[name])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from tests.property.data import WORDS
 from tests.property.kinds import (
     BIG,
+    BLOB,
     BOOLEAN,
     DATE,
     DOUBLE,
@@ -17,7 +18,9 @@ from tests.property.kinds import (
     INTEGER,
     ROUGH,
     STRING,
+    TIME,
     TIMESTAMP,
+    TIMESTAMPTZ,
     Kind,
     decimal,
 )
@@ -79,6 +82,12 @@ def literal(ctx: Context, kind: Kind) -> str:
         case "timestamp":
             moments = ["2020-02-29 12:00:00", "2021-01-01 00:00:00", "1969-12-31 23:59:59.5"]
             return f"TIMESTAMP '{rng.choice(moments)}'"
+        case "time":
+            return f"TIME '{rng.choice(['00:00:00', '12:00:00.5', '23:59:59'])}'"
+        case "timestamptz":
+            return f"TIMESTAMPTZ '{rng.choice(['2020-02-29 12:00:00+00', '2021-01-01 00:00:00+02'])}'"
+        case "blob":
+            return rng.choice(["'a'::BLOB", "''::BLOB", "'\\x00\\xFF'::BLOB"])
         case "boolean":
             return rng.choice(["TRUE", "FALSE"])
 
@@ -326,6 +335,9 @@ _MAKERS: dict[str, Sequence[tuple[float, Maker]]] = {
         (0.3, _template("if({}, 1, 2)", BOOLEAN)),
         (0.3, _template("CAST(floor({}) AS INTEGER)", DOUBLE)),
         (0.3, _template("extract(hour FROM {})", TIMESTAMP)),
+        (0.3, _template("extract(minute FROM {})", TIME)),
+        (0.3, _template("extract(year FROM {})", TIMESTAMPTZ)),
+        (0.3, _template("octet_length({})", BLOB)),
         (0.3, _template("date_diff('hour', {}, {})", TIMESTAMP, TIMESTAMP)),
     ),
     "big": (
@@ -384,7 +396,7 @@ _MAKERS: dict[str, Sequence[tuple[float, Maker]]] = {
         (0.3, _template("monthname({})", DATE)),
         (0.2, _template("if({}, {}, {})", BOOLEAN, STRING, STRING)),
         (1, _any_cast(STRING, INTEGER, _SMALL_DECIMAL, BOOLEAN, DATE, BIG)),
-        (0.4, _any_cast(STRING, TIMESTAMP, DOUBLE)),
+        (0.4, _any_cast(STRING, TIMESTAMP, DOUBLE, TIME, TIMESTAMPTZ, BLOB)),
     ),
     "date": (
         (1, _template("({} + 3)", DATE)),
@@ -400,6 +412,16 @@ _MAKERS: dict[str, Sequence[tuple[float, Maker]]] = {
         (1, _truncated(DATE)),
         (1, _any_cast(TIMESTAMP, DATE)),
     ),
+    "time": (
+        (1, _template("coalesce({}, {})", TIME, TIME)),
+        (1, _any_cast(TIME, TIMESTAMP)),
+    ),
+    "timestamptz": (
+        (1, _shifted(TIMESTAMPTZ, ["DAY", "MONTH", "HOUR"])),
+        (0.5, _truncated(TIMESTAMPTZ)),
+        (0.5, _any_cast(TIMESTAMPTZ, TIMESTAMP)),
+    ),
+    "blob": ((1, _template("coalesce({}, {})", BLOB, BLOB)),),
     "boolean": (
         (4, _as_boolean),
         (0.5, _any_cast(BOOLEAN, INTEGER)),

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-KindName = Literal["integer", "big", "decimal", "double", "string", "date", "timestamp", "boolean"]
+KindName = Literal[
+    "integer", "big", "decimal", "double", "string", "date", "timestamp", "time", "timestamptz", "blob", "boolean"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,9 @@ ROUGH = Kind("double", exact=False)
 STRING = Kind("string")
 DATE = Kind("date")
 TIMESTAMP = Kind("timestamp")
+TIME = Kind("time")
+TIMESTAMPTZ = Kind("timestamptz")
+BLOB = Kind("blob")
 BOOLEAN = Kind("boolean")
 
 
@@ -56,4 +61,16 @@ def decimal(precision: int, scale: int) -> Kind:
     return Kind("decimal", precision, scale)
 
 
-EXACT_KINDS: tuple[Kind, ...] = (INTEGER, BIG, decimal(10, 2), DOUBLE, STRING, DATE, TIMESTAMP, BOOLEAN)
+EXACT_KINDS: tuple[Kind, ...] = (
+    INTEGER,
+    BIG,
+    decimal(10, 2),
+    DOUBLE,
+    STRING,
+    DATE,
+    TIMESTAMP,
+    BOOLEAN,
+    TIME,
+    TIMESTAMPTZ,
+    BLOB,
+)

@@ -27,7 +27,7 @@ class Oracle:
 
     def _open(self) -> None:
         self._connection = duckdb.connect()
-        self._connection.execute("SET threads = 1")
+        self._connection.execute("SET threads = 1; SET TimeZone = 'UTC'")
         for name, table in self._tables.items():
             self._connection.register(name, table)
 
@@ -46,8 +46,8 @@ def type_class(dtype: pa.DataType) -> str:
         return "integer"
     if pa.types.is_decimal(dtype):
         return f"decimal scale {dtype.scale}"
-    if pa.types.is_floating(dtype):
-        return "float"
+    if pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype):
+        return "binary"
     if pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype):
         return "string"
     return str(dtype)

@@ -8,30 +8,36 @@ from tests.property.data import COLUMNS, SIZES
 from tests.property.expressions import comparable_kind, condition, leaf, value
 from tests.property.kinds import (
     BIG,
+    BLOB,
     BOOLEAN,
     DATE,
     DOUBLE,
     INTEGER,
     ROUGH,
     STRING,
+    TIME,
     TIMESTAMP,
+    TIMESTAMPTZ,
     Kind,
     decimal,
 )
 from tests.property.scope import Column, Context, Scope
 
 _OUTPUT_KINDS: tuple[Kind, ...] = (
-    INTEGER,
-    INTEGER,
-    BIG,
-    decimal(10, 2),
-    DOUBLE,
-    ROUGH,
-    STRING,
-    STRING,
+    *[INTEGER] * 4,
+    *[BIG] * 2,
+    *[decimal(10, 2)] * 2,
+    *[DOUBLE] * 2,
+    *[ROUGH] * 2,
+    *[STRING] * 4,
+    DATE,
     DATE,
     TIMESTAMP,
+    TIMESTAMP,
     BOOLEAN,
+    TIME,
+    TIMESTAMPTZ,
+    BLOB,
 )
 _COMMON_KINDS = (INTEGER, INTEGER, STRING, DATE, BOOLEAN, decimal(10, 2))
 _JOIN_KINDS = (*[INTEGER] * 4, *[STRING] * 3, DATE, DATE, BIG, decimal(10, 2), TIMESTAMP, BOOLEAN)

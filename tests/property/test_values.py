@@ -13,7 +13,7 @@ import sqlray
 from tests.property.oracle import Oracle, difference
 
 EXAMPLES = settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
