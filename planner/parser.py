@@ -182,12 +182,16 @@ def _statements(sql: str, dialect: Dialect) -> list[exp.Expression]:
         for tree in parser_of(dialect).parse(_numbered(chunk), sql):
             if not isinstance(tree, exp.Expression):
                 continue
-            if isinstance(tree, exp.Condition | exp.Alias) and not isinstance(tree, exp.Query):
+            if _is_expression(tree):
                 raise _no_statement(sql, chunk[0])
             if analyze is not None:
                 tree = exp.Command(this="EXPLAIN", expression=tree, analyze=analyze)
             statements.append(tree)
     return statements
+
+
+def _is_expression(tree: exp.Expression) -> bool:
+    return isinstance(tree, exp.Condition | exp.Alias) and not isinstance(tree, exp.Query)
 
 
 def _no_statement(sql: str, first: Token) -> ParseError:
