@@ -5,8 +5,10 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 
+from executor.arithmetic import divide
 from executor.calendar import MICROS_PER_DAY, days_from_civil, month_start, timestamp
 from executor.intervals import MICROS_PER_MONTH, parts
+from executor.value import Scope
 from planner import types
 from planner.errors import ExecutionError
 
@@ -36,10 +38,10 @@ def toward_zero(x: pl.Expr, unit: int) -> pl.Expr:
     return pl.when(x < 0).then(-quotient).otherwise(quotient)
 
 
-def date_part(part: str, expr: pl.Expr, dtype: pa.DataType) -> pl.Expr:
+def date_part(part: str, expr: pl.Expr, dtype: pa.DataType, scope: Scope) -> pl.Expr:
     """EXTRACT(part FROM expr): BIGINT, for ``epoch`` DOUBLE."""
     if part == "epoch":
-        return _epoch(expr, dtype)
+        return _epoch(expr, dtype, scope)
     if dtype == types.INTERVAL:
         return _interval_part(part, expr).cast(pl.Int64)
     return _calendar_part(part, expr).cast(pl.Int64)
@@ -121,20 +123,20 @@ def _interval_part(part: str, expr: pl.Expr) -> pl.Expr:
             raise _unknown(part)
 
 
-def _epoch(expr: pl.Expr, dtype: pa.DataType) -> pl.Expr:
+def _epoch(expr: pl.Expr, dtype: pa.DataType, scope: Scope) -> pl.Expr:
     match dtype:
         case types.INTERVAL:
             months, days, micros = (p.cast(pl.Int64) for p in parts(expr))
             years = toward_zero(months, 12)
             # A year has 365.25 days here, what is left of the months 30 each.
             seconds = years * 31_557_600 + (months - years * 12) * (MICROS_PER_MONTH // _SECOND) + days * 86_400
-            return seconds + micros / float(_SECOND)
+            return seconds + divide(micros, pl.lit(float(_SECOND)), scope)
         case types.DATE:
             return expr.cast(pl.Int32).cast(pl.Float64) * 86_400.0
         case types.TIME:
-            return expr.cast(pl.Int64) / 1e9
+            return divide(expr.cast(pl.Int64), pl.lit(1e9), scope)
         case _:
-            return expr.cast(pl.Int64) / float(_SECOND)
+            return divide(expr.cast(pl.Int64), pl.lit(float(_SECOND)), scope)
 
 
 def date_truncate(part: str, moment: pl.Expr) -> pl.Expr:

@@ -33,8 +33,8 @@ def elementwise(rows: Callable[..., Sequence[Any]]) -> Function:
 
         def run(columns: Sequence[pl.Series]) -> pl.Series:
             # A constant comes as one row beside columns of many.
-            length = max(len(c) for c in columns)
-            full = [c.new_from_index(0, length) if len(c) != length else c for c in columns]
+            length = 0 if any(len(c) == 0 for c in columns) else max(len(c) for c in columns)
+            full = [c if len(c) == length else c.new_from_index(0, length) if length else c.clear() for c in columns]
             return pl.Series(columns[0].name, rows(*full), dtype=target)
 
         exprs = [native(a, scope.device).expr for a in args]

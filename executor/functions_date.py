@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from executor.arithmetic import divide
 from executor.calendar import (
     MICROS_PER_DAY,
     add_months,
@@ -30,7 +31,7 @@ from planner.errors import ExecutionError
 
 def _part(name: str) -> Function:
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-        return Value(date_part(name, args[0].expr, args[0].dtype), dtype, nullable=args[0].nullable)
+        return Value(date_part(name, args[0].expr, args[0].dtype, scope), dtype, nullable=args[0].nullable)
 
     return compute
 
@@ -286,6 +287,12 @@ def _date_add_time(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> V
 
 _JULIAN_EPOCH = 2_440_588.0
 
+
+def _julian(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    days = divide(args[0].expr.cast(pl.Int64), pl.lit(float(MICROS_PER_DAY)), scope)
+    return Value(days + _JULIAN_EPOCH, dtype, nullable=args[0].nullable)
+
+
 DATES: dict[str, Function] = {
     **{
         name: _part(name)
@@ -297,7 +304,7 @@ DATES: dict[str, Function] = {
     "epoch_ms": _epoch_ms,
     "epoch_us": plain(lambda x: x.cast(pl.Int64)),
     "epoch_ns": plain(lambda x: x.cast(pl.Int64) * 1000),
-    "julian": plain(lambda x: x.cast(pl.Int64) / float(MICROS_PER_DAY) + _JULIAN_EPOCH),
+    "julian": _julian,
     "date_trunc": _date_trunc,
     "date_diff": _between(date_difference),
     "date_sub": _between(whole_parts),

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from executor.arithmetic import arithmetic, negate, rescale, to_float
+from executor.arithmetic import arithmetic, divide, negate, rescale, to_float
 from executor.checks import Failure, checked, strict_cast
 from executor.dtypes import integer_range, polars_dtype
 from executor.function_forms import Function, elementwise, plain
@@ -120,7 +120,8 @@ def _rounding(how: str) -> Function:
             return decimal(value, digits, dtype, scope)
         if types.is_integer(value.dtype):
             return _round_integer(how, value, digits, scope)
-        return replace(value, expr=_round_float(how, value.expr, digits), is_literal=False)
+        rounded = _round_float(how, value.expr, digits, scope).cast(polars_dtype(value.dtype))
+        return replace(value, expr=rounded, is_literal=False)
 
     return compute
 
@@ -138,7 +139,7 @@ def _round_integer(how: str, value: Value, digits: int, scope: Scope) -> Value:
     return Value(expr, value.dtype, nullable=value.nullable)
 
 
-def _round_float(how: str, expr: pl.Expr, digits: int) -> pl.Expr:
+def _round_float(how: str, expr: pl.Expr, digits: int, scope: Scope) -> pl.Expr:
     def whole(x: pl.Expr) -> pl.Expr:
         match how:
             case "floor":
@@ -153,7 +154,8 @@ def _round_float(how: str, expr: pl.Expr, digits: int) -> pl.Expr:
     if digits == 0:
         return whole(expr)
     factor = 10.0 ** abs(digits)
-    moved = whole(expr * factor) / factor if digits > 0 else whole(expr / factor) * factor
+    divisor = pl.lit(factor, dtype=pl.Float64)
+    moved = divide(whole(expr * factor), divisor, scope) if digits > 0 else whole(divide(expr, divisor, scope)) * factor
     # A number too large to be moved has no digits there.
     return pl.when(moved.is_finite()).then(moved).otherwise(expr)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from executor.arithmetic import to_float
+from executor.arithmetic import divide, to_float
 from executor.checks import strict_cast
 from executor.dtypes import polars_dtype
 from executor.expressions import largest, translate
@@ -77,6 +77,15 @@ class Argument:
         return self.value.nullable or self.test is not None or self.group.may_be_empty
 
 
+@dataclass(frozen=True, slots=True)
+class Quotient:
+    """An aggregate that is a quotient of two: divided once the groups are done, and divided exactly."""
+
+    dividend: pl.Expr
+    divisor: pl.Expr
+    nullable: bool
+
+
 def aggregate(plan: AggregateExec, frame: Frame, context: Context) -> Frame:
     frame = _narrow_decimals(frame, plan, context)
     scope = context.scope(frame.columns)
@@ -86,16 +95,23 @@ def aggregate(plan: AggregateExec, frame: Frame, context: Context) -> Frame:
         return Frame(lazy.unique(maintain_order=False) if keys else lazy, keys, frame.max_rows)
     group = Group(scope, frame.max_rows, may_be_empty=not keys)
     exprs: list[pl.Expr] = []
+    quotients: list[pl.Expr] = []
     columns: dict[ColumnId, Value] = dict(keys)
     for item in plan.aggregates:
         value = aggregate_value(item.call, group)
         name = column_name(item.field)
-        exprs.append(value.expr.alias(name))
-        columns[item.field.id] = stored(value, name)
-    if not keys:
-        return Frame(frame.lazy.select(exprs), columns, 1)
+        if isinstance(value, Quotient):
+            parts = context.fresh("dividend"), context.fresh("divisor")
+            exprs += [value.dividend.alias(parts[0]), value.divisor.alias(parts[1])]
+            quotients.append(divide(pl.col(parts[0]), pl.col(parts[1]), scope).alias(name))
+            columns[item.field.id] = Value(pl.col(name), types.DOUBLE, nullable=value.nullable)
+        else:
+            exprs.append(value.expr.alias(name))
+            columns[item.field.id] = stored(value, name)
     names = [v.expr for v in keys.values()]
-    return Frame(frame.lazy.group_by(names).agg(exprs), columns, frame.max_rows)
+    lazy = frame.lazy.group_by(names).agg(exprs) if keys else frame.lazy.select(exprs)
+    lazy = lazy.with_columns(quotients) if quotients else lazy
+    return Frame(lazy, columns, frame.max_rows if keys else 1)
 
 
 def _narrow_decimals(frame: Frame, plan: AggregateExec, context: Context) -> Frame:
@@ -119,7 +135,7 @@ def _narrow_decimals(frame: Frame, plan: AggregateExec, context: Context) -> Fra
     return Frame(lazy, columns, frame.max_rows)
 
 
-def aggregate_value(call: AggregateCall, group: Group) -> Value:
+def aggregate_value(call: AggregateCall, group: Group) -> Value | Quotient:
     """One aggregate, as an expression over a group."""
     if call.name == "count_star":
         return _count_star(call, group)
@@ -225,7 +241,7 @@ def _sum(argument: Argument) -> Value:
     raise NotOnDevice("a sum that may overflow is not checked on the GPU")
 
 
-def _avg(argument: Argument) -> Value:
+def _avg(argument: Argument) -> Value | Quotient:
     argument = _distinct(argument)
     value, dtype = argument.value, argument.call.dtype
     if types.is_temporal(value.dtype):
@@ -241,11 +257,9 @@ def _avg(argument: Argument) -> Value:
     total = _exact_sum(replace(argument, values=(replace(value, nullable=False),), test=None))
     scale = value.dtype.scale if types.is_decimal(value.dtype) else 0
     count = (argument.expr.count() if argument.skips else pl.len()).cast(pl.Float64)
-    if total.store is Store.NATIVE:
-        mean = total.expr.cast(pl.Float64) / count
-    else:
-        mean = total.expr.cast(pl.Float64) / (count * float(10**scale) if scale else count)
-    return Value(_or_null(mean, argument), dtype, nullable=argument.skips)
+    if total.store is not Store.NATIVE and scale:
+        count = count * float(10**scale)
+    return Quotient(_or_null(total.expr.cast(pl.Float64), argument), count, argument.skips)
 
 
 def _min(argument: Argument) -> Value:
@@ -435,7 +449,7 @@ def _mode(argument: Argument) -> Value:
     return replace(argument.value, expr=expr, nullable=True)
 
 
-_FUNCTIONS: Mapping[str, Callable[[Argument], Value]] = {
+_FUNCTIONS: Mapping[str, Callable[[Argument], Value | Quotient]] = {
     "count": _count,
     "sum": _sum,
     "avg": _avg,

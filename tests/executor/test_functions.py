@@ -76,3 +76,14 @@ def test_volatile_functions(engines: tuple[sqlray.Session, duckdb.DuckDBPyConnec
         "select now() = now(), current_date = now()::date, localtimestamp = now()::timestamp"
     ).fetchall()
     assert row == (True, True, True)
+
+
+def test_division_is_exact_to_the_last_digit() -> None:
+    """Polars multiplies by the reciprocal of a constant divisor; kernels must not."""
+    data = {"a": [i * 0.37 for i in range(1, 2000)], "b": list(range(1, 2000))}
+    session = sqlray.connect()
+    session.register("t", data)
+    rows = session.sql("select a, b, a / 7, b / 100, 1 / b, round(a, 1) from t").fetchall()
+    assert all((q, r, s) == (a / 7, b / 100, 1 / b) for a, b, q, r, s, _ in rows)
+    assert all(x == round(x * 10) / 10 for *_, x in rows)
+    assert session.sql("select sum(b) / 7, avg(b) from t").fetchall() == [(sum(data["b"]) / 7, 1000.0)]
