@@ -22,6 +22,7 @@ from planner.optimizer.push_limits import drop_sorts, push_limits
 from planner.optimizer.reduce_aggregates import reduce_aggregates
 from planner.optimizer.reduce_probes import reduce_probes
 from planner.optimizer.semi_joins import semi_joins
+from planner.optimizer.share_scans import share_scans
 from planner.optimizer.simplify import simplify
 from planner.optimizer.single_to_outer import single_to_outer
 from planner.optimizer.unwrap_subplans import unwrap_subplans
@@ -66,7 +67,8 @@ BATCHES = (
     Batch(
         "joins",
         (
-            reduce_aggregates,  # adds semi joins, which the next rule moves to where they filter most
+            reduce_aggregates,  # adds semi joins, which reorder_joins moves to where they filter most
+            share_scans,  # looks for these semi joins where they were put
             reorder_joins,  # all that makes joins fewer, narrower or semi has run
             reduce_probes,  # which side is large is known now; the order is not to count its filter twice
             common_subplans,  # a query and its subquery that were reduced alike now read the same rows
