@@ -54,7 +54,7 @@ BAD_SQL = [
     ("select sum(a) over (partition by b) from t", UnsupportedError, "OVER", True),
     ("select a from t group by grouping sets ((a), ())", UnsupportedError, "GROUPING SETS", True),
     ("select a from t group by rollup(a)", UnsupportedError, "ROLLUP", True),
-    ("with recursive r as (select 1 x union all select x + 1 from r) select * from r", UnsupportedError, "recursive", True),
+    ("with recursive r as (select 1 x union all select x + 1 from r) from r", UnsupportedError, "recursive", True),
     ("select * from t pivot (sum(a) for b in ('x', 'y'))", UnsupportedError, "PIVOT", True),
     ("update t set a = 1", UnsupportedError, "UPDATE", True),
     ("create table q (a foo)", UnsupportedError, "foo", True),
