@@ -240,7 +240,9 @@ def _tokens(sql: str, dialect: Dialect) -> tuple[list[Token], dict[int, bool]]:
     explained: dict[int, bool] = {}
     text = _without_false_quotes(sql) if isinstance(dialect, DuckDB) else sql
     while True:
-        tokens = [_parameter(token, sql) for token in dialect.tokenize(text)]
+        tokens = dialect.tokenize(text)
+        if isinstance(dialect, DuckDB):
+            tokens = [part for token in tokens for part in _parameter(token, sql)]
         if "explain" not in text.lower():
             return tokens, explained
         found = False
@@ -267,10 +269,17 @@ def _without_false_quotes(sql: str) -> str:
     return _PARAMETER.sub(lambda match: "?" if match["parameter"] else match[0], sql)
 
 
-def _parameter(token: Token, sql: str) -> Token:
-    if token.token_type != TokenType.PLACEHOLDER or sql[token.start] != "$":
-        return token
-    return Token(TokenType.PARAMETER, "$", token.line, token.col, token.start, token.end)
+def _parameter(token: Token, sql: str) -> tuple[Token, ...]:
+    """A token as DuckDB reads it: the ``$`` of a parameter again, and ``?::`` as a parameter and a cast."""
+    start, end = token.start, token.end
+    if token.token_type == TokenType.PLACEHOLDER and sql[start] == "$":
+        return (Token(TokenType.PARAMETER, "$", token.line, token.col, start, end),)
+    if token.token_type == TokenType.QDCOLON:
+        return (
+            Token(TokenType.PLACEHOLDER, "?", token.line, token.col - 2, start, start),
+            Token(TokenType.DCOLON, "::", token.line, token.col, start + 1, end),
+        )
+    return (token,)
 
 
 @contextmanager

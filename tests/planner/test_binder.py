@@ -139,6 +139,7 @@ def test_plan_is_well_formed(case: Case) -> None:
         ("select $a, $B", {"a": 1.5, "B": True}, [1.5, True]),
         ("select ?", [Decimal("1.50")], [Decimal("1.50")]),
         ("select ?", [dt.date(2020, 1, 2)], [dt.date(2020, 1, 2)]),
+        ("select ?::varchar, ?", ["x", 1], ["x", 1]),
         ("select ?", [b"\x00"], [b"\x00"]),
     ],
 )
