@@ -79,7 +79,8 @@ def execute(statement: Statement, host: Host) -> Result:
             host.reset_option(name)
             return done("RESET")
         case Explain(Query() as query, analyze):
-            return text_result(["plan"], [host.run_query(query).explain(analyze).splitlines()])
+            text = host.run_query(query).explain(analyze)
+            return text_result(["plan"], [text.splitlines()], message=text)
         case Explain():
             raise UnsupportedError("EXPLAIN takes a query")
         case _:
@@ -91,14 +92,14 @@ def done(message: str) -> Result:
     return Result(pa.schema([]), lambda: iter(()), lambda _: message, message)
 
 
-def text_result(names: Sequence[str], columns: Sequence[Sequence[str]]) -> Result:
-    """A result of text columns."""
+def text_result(names: Sequence[str], columns: Sequence[Sequence[str]], *, message: str | None = None) -> Result:
+    """A result of text columns, displayed as ``message`` if there is one."""
     table = pa.table([pa.array(c, pa.string()) for c in columns], names=list(names))
 
     def run() -> Iterator[pa.RecordBatch]:
         return iter(table.to_batches())
 
-    return Result(table.schema, run, lambda _: "a constant table")
+    return Result(table.schema, run, lambda _: "a constant table", message)
 
 
 def _free(name: str, replace: bool, if_not_exists: bool, catalog: Catalog) -> bool:

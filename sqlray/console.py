@@ -77,7 +77,7 @@ class Console:
 
         def work() -> None:
             result = self.session.sql(statement.text)
-            self._write(result, self.out if buffer is None else buffer, statement)
+            self._write(result, self.out if buffer is None else buffer)
 
         run_cancellable(self.session, work, progress=self.shows_progress())
         if buffer is not None:
@@ -113,16 +113,18 @@ class Console:
         wanted = self.session.option("progress") is True
         return wanted and sys.stderr.isatty() and (self.form == "table" or not self.out.isatty())
 
-    def _write(self, result: Result, out: BinaryIO, statement: Statement) -> None:
+    def _write(self, result: Result, out: BinaryIO) -> None:
         if not result.columns:
             if self.form == "table" and (result.message or self.interactive):
                 out.write(f"{result.message or 'OK'}\n".encode())
             return
-        if self.form == "table" and _EXPLAIN.match(statement.text):
-            out.write("\n".join(str(row[0]) for row in result).encode() + b"\n")
+        if self.form == "table" and result.message is not None:
+            out.write(f"{result.message}\n".encode())
             return
         self.written += 1
         check_one_result(self.form, self.written)
+        if self.form == "markdown" and self.written > 1 and not self.interactive:
+            out.write(b"\n")  # or the two tables would be one
         write_result(result, self.form, out, self.display_options(), width=self._width())
 
     def _width(self) -> int:

@@ -176,21 +176,24 @@ def render_html(preview: Preview, *, null: str = "NULL") -> str:
         return f"<p>{_count(preview.num_rows, 'row')}</p>"
     columns = _columns(preview, null)
     head = "".join(
-        f'<th style="text-align:{_align(column)}">{_escape(column.name)}'
-        f'<br><small style="font-weight:normal">{_escape(column.type)}</small></th>'
+        f'<th style="text-align:{_align(column)}">{escape_html(column.name)}'
+        f'<br><small style="font-weight:normal">{escape_html(column.type)}</small></th>'
         for column in columns
     )
     body = []
     for index in range(preview.shown):
         if index == preview.head.num_rows:
             body.append("<tr>" + '<td style="text-align:center">⋮</td>' * len(columns) + "</tr>")
-        cells = (f'<td style="text-align:{_align(column)}">{_escape(column.cells[index])}</td>' for column in columns)
+        cells = (
+            f'<td style="text-align:{_align(column)}">{escape_html(column.cells[index])}</td>' for column in columns
+        )
         body.append(f"<tr>{''.join(cells)}</tr>")
     footer = f"<p><small>{_footer(preview, len(columns), 0)}</small></p>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>{footer}"
 
 
-def _escape(text: str) -> str:
+def escape_html(text: str) -> str:
+    """The text as HTML shows it."""
     # html.escape() does the same, but its module takes milliseconds to import
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

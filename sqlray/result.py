@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from planner.errors import UnsupportedError
-from sqlray.format_table import Preview, render_html, render_table, take_preview
+from sqlray.format_table import Preview, escape_html, render_html, render_table, take_preview
 from sqlray.format_values import python_values
 from sqlray.options import Options
 
@@ -31,7 +31,8 @@ class Result:
         schema: names and types of the columns; a statement that returns no rows has none.
         run: runs the query and yields its batches; may be called again.
         explain: the text of the plan; with True it runs the query and adds what was measured.
-        message: what a statement without rows did, such as ``CREATE TABLE``.
+        message: what a statement without rows did, such as ``CREATE TABLE``; text that is displayed instead of
+            a table, such as a plan.
         options: how the result is displayed.
     """
 
@@ -127,10 +128,12 @@ class Result:
     def _repr_html_(self) -> str:
         if not self.columns:
             return f"<p>{self.message or ''}</p>"
+        if self.message is not None:
+            return f"<pre>{escape_html(self.message)}</pre>"
         return render_html(self._preview(self._options.max_rows), null=self._options.null_text)
 
     def _text(self, rows: int) -> str:
-        if not self.columns:
+        if not self.columns or self.message is not None:
             return self.message or ""
         width = self._options.max_width or shutil.get_terminal_size(_NO_TERMINAL).columns
         return render_table(self._preview(rows), max_width=width, null=self._options.null_text)

@@ -82,6 +82,8 @@ def test_json_without_rows() -> None:
 def test_markdown() -> None:
     text = output("--format", "markdown", "-c", "select 12345 as n, 'a|b' as s")
     assert text == "|     n | s    |\n| ----: | ---- |\n| 12345 | a\\|b |\n"
+    two = output("--format", "markdown", "-c", "select 1 as a; select 2 as b")
+    assert two == "|   a |\n| --: |\n|   1 |\n\n|   b |\n| --: |\n|   2 |\n"
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv", "json"])

@@ -9,6 +9,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
+import sqlray
 from planner.errors import UnsupportedError
 from sqlray.format_table import render_table, take_preview
 from sqlray.format_values import cut, display_width, interval_text, value_text
@@ -87,6 +88,14 @@ def test_statement_without_rows() -> None:
     assert result.fetchall() == []
     assert result.num_rows == 0
     assert "CREATE TABLE" in result._repr_html_()
+
+
+def test_explain_statement_shows_the_plan_as_it_is() -> None:
+    result = sqlray.sql("explain select 1 < 2 as " + "wide" * 50)
+    assert result.columns == ["plan"]
+    assert "\n".join(line for (line,) in result.fetchall()) == repr(result)
+    assert "wide" * 50 in repr(result)
+    assert result._repr_html_().startswith("<pre>Project")
 
 
 def test_explain(numbers: Source) -> None:
