@@ -39,6 +39,7 @@ from executor.value import (
 from planner import types
 from planner.errors import PlanError
 from planner.expr import (
+    FLIPPED,
     And,
     Arithmetic,
     Call,
@@ -169,6 +170,9 @@ def _conjuncts(args: Sequence[Expr], scope: Scope) -> list[pl.Expr]:
 
 def _comparison(op: str, left: Value, right: Value, scope: Scope) -> Value:
     left, right = unify((left, right), scope)
+    if not left.expr.meta.root_names() and right.expr.meta.root_names():
+        # Polars compares a constant on the left with a column that is one value throughout as one row.
+        op, left, right = FLIPPED[op], right, left
     a, b = left.expr, right.expr
     if left.dtype == types.INTERVAL:
         a, b = interval_length(a), interval_length(b)
