@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import polars as pl
@@ -36,6 +37,9 @@ class Host(Protocol):
 
     @property
     def catalog(self) -> Catalog: ...
+
+    @property
+    def lock(self) -> AbstractContextManager[bool | None]: ...
 
     def run_query(self, query: Query) -> Result: ...
 
@@ -164,13 +168,17 @@ def _insert(statement: Insert, host: Host) -> Result:
     added = pl.DataFrame(rows.rename_columns([f"c{i}" for i in range(rows.num_columns)]))
     added.columns = table.schema.names
     casts = [pl.col(name).cast(dtype) for name, dtype in table.frame.schema.items()]
-    frame = pl.concat([table.frame, added.select(casts)])
     for item in table.schema:
         if not item.nullable and added.get_column(item.name).null_count():
             raise ExecutionError(f'column "{item.name}" of "{statement.name}" must not be NULL')
-    for key in table.keys:
-        check_unique(frame, key, statement.name)
-    host.catalog.put(statement.name, MemoryTable(table.name, frame, table.schema, table.unique, table.keys))
+    with host.lock:  # to the rows of now: another thread may have added some since the statement was bound
+        now = host.catalog.get(statement.name)
+        if not isinstance(now, MemoryTable) or now.schema != table.schema:
+            raise ExecutionError(f'"{statement.name}" was changed by another thread', hint="run the INSERT again")
+        frame = pl.concat([now.frame, added.select(casts)])
+        for key in now.keys:
+            check_unique(frame, key, statement.name)
+        host.catalog.put(statement.name, MemoryTable(now.name, frame, now.schema, now.unique, now.keys))
     return done(f"INSERT {added.height}")
 
 

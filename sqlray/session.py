@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType, TracebackType
@@ -246,6 +247,11 @@ class Session:
     def catalog(self) -> Catalog:
         """The named tables and views."""
         return self._catalog
+
+    @property
+    def lock(self) -> AbstractContextManager[bool | None]:
+        """Held while a named table is exchanged for one that follows from it."""
+        return self._lock
 
     def run_query(self, query: Query) -> Result:
         """Plan a bound query; it runs when the Result is asked for rows."""

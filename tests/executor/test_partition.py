@@ -112,12 +112,17 @@ REDIVIDED = [
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("redivided")
-    duckdb.sql("select setseed(0.5)")
+    peer = duckdb.connect()
+    peer.execute("select setseed(0.5)")
     ints = "(random() * {0})::int as {1}"
     t = ", ".join(ints.format(*x) for x in ((50, "k"), (1000, "v"), (7, "g")))
     u = ", ".join(ints.format(*x) for x in ((60, "k"), (1000, "w")))
-    duckdb.sql(f"select {t} from range(2000)").pl().write_parquet(place / "t.parquet", row_group_size=400)
-    duckdb.sql(f"select {u} from range(1000)").pl().write_parquet(place / "u.parquet", row_group_size=300)
+    pl.DataFrame(peer.sql(f"select {t} from range(2000)").to_arrow_table()).write_parquet(
+        place / "t.parquet", row_group_size=400
+    )
+    pl.DataFrame(peer.sql(f"select {u} from range(1000)").to_arrow_table()).write_parquet(
+        place / "u.parquet", row_group_size=300
+    )
     return place
 
 

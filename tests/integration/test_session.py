@@ -1,0 +1,76 @@
+"""A session: statements that change it, and several threads that use it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import sqlray
+from planner.errors import BindError, SqlrayError
+
+
+@pytest.fixture
+def session() -> sqlray.Session:
+    made = sqlray.connect()
+    made.sql("create table t (a int primary key, b varchar not null); insert into t values (1, 'x'), (2, 'y')")
+    return made
+
+
+@pytest.mark.parametrize(
+    "insert",
+    [
+        "insert into t values (3, 'z'), (1, 'again')",
+        "insert into t values (3, null)",
+        "insert into t select 3 + a, b from t union all select 1, 'x'",
+        "insert into t select b::int, b from t",
+        "insert into t values (3, 'z'), (4)",
+    ],
+)
+def test_a_failing_insert_leaves_the_table_as_it_was(session: sqlray.Session, insert: str) -> None:
+    with pytest.raises(SqlrayError):
+        session.sql(insert)
+    assert session.sql("select * from t order by a").fetchall() == [(1, "x"), (2, "y")]
+
+
+def test_create_and_drop(session: sqlray.Session) -> None:
+    session.sql("create table if not exists t (z int)")
+    assert session.schema("t").names == ["a", "b"]
+    with pytest.raises(BindError, match="already"):
+        session.sql("create table t (z int)")
+    session.sql("create or replace table u as select a * 2 as n from t")
+    session.sql("create view v as select n + 1 as m from u; create view w as select sum(m) as s from v")
+    assert session.sql("select s from w").fetchall() == [(8,)]
+    session.sql("drop table u")
+    with pytest.raises(BindError, match='"u"'):
+        session.sql("select s from w")
+    session.sql("drop view w; drop view if exists w; drop view v")
+    assert session.sql("show tables").fetchall() == [("t",)]
+
+
+def test_threads_insert_and_read(session: sqlray.Session) -> None:
+    failures: list[BaseException] = []
+
+    def work(thread: int) -> None:
+        try:
+            for i in range(10):
+                session.sql(f"insert into t values ({thread * 100 + i + 10}, 'w')")
+                session.sql("select count(*), max(b) from t").to_arrow()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert session.sql("select count(*) from t").fetchall() == [(42,)]
+
+
+def test_a_result_is_read_twice_and_streamed(session: sqlray.Session) -> None:
+    result = session.sql("select a from t where a < $1", [5])
+    batches = result.batches()
+    next(batches)
+    assert result.to_arrow().num_rows == 2
+    assert result.fetchall() == result.fetchall()
