@@ -113,7 +113,7 @@ REDIVIDED = [
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("redivided")
     peer = duckdb.connect()
-    peer.execute("select setseed(0.5)")
+    peer.execute("select setseed(0.5)").fetchall()
     ints = "(random() * {0})::int as {1}"
     t = ", ".join(ints.format(*x) for x in ((50, "k"), (1000, "v"), (7, "g")))
     u = ", ".join(ints.format(*x) for x in ((60, "k"), (1000, "w")))
