@@ -45,8 +45,11 @@ class Statement:
         return self.text.startswith(".")
 
     def place(self, error: SqlrayError, script: str) -> SqlrayError:
-        """The error of this statement with its place counted in the script."""
-        if error.position is not None and error.sql is not None:
+        """The error with its place counted in the script, if it is about this statement's own text.
+
+        It is about another where a command runs one: `.read FILE`, `.explain QUERY`.
+        """
+        if error.position is not None and error.sql == self.text:
             line, column, length = error.position.line, error.position.column, error.position.length
             column += self.column - 1 if line == 1 else 0
             error.position = Position(line + self.line - 1, column, length)

@@ -181,6 +181,14 @@ def test_dot_commands_in_a_script(people: Path) -> None:
     assert text.endswith("a\n1\n")
 
 
+def test_an_error_in_a_file_that_is_read_has_its_place_there(tmp_path: Path) -> None:
+    script = tmp_path / "script.sql"
+    script.write_text("select 1;\nselect nope;\n")
+    done = sqlray(stdin=f"select 0;\n\n.read {script}")
+    assert done.returncode == 1
+    assert "line 2: select nope;\n               ^^^^" in done.stderr
+
+
 def test_explain_command(people: Path) -> None:
     text = output(str(people), stdin="select count(*) from people where age > 8;\n.explain")
     assert "people" in text.split("1 row\n", 1)[1]
