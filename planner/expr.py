@@ -365,7 +365,19 @@ def disjunction(args: Iterable[Expr]) -> Expr:
 
 def columns_of(*expressions: Expr) -> frozenset[ColumnId]:
     """The ids of all columns that the expressions read."""
-    return frozenset(n.id for e in expressions for n in walk(e) if isinstance(n, Column))
+    found: set[ColumnId] = set()
+    seen: set[int] = set()
+    stack = list(expressions)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Column):
+            found.add(node.id)
+            continue
+        children = node.children()
+        if children and id(node) not in seen:
+            seen.add(id(node))
+            stack.extend(children)
+    return frozenset(found)
 
 
 def substitute(expr: Expr, mapping: Mapping[ColumnId, Expr]) -> Expr:

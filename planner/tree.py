@@ -29,8 +29,12 @@ N = TypeVar("N", bound=Node)
 def replace_children(node: N, children: Sequence[N]) -> N:
     """``node`` over ``children``, or ``node`` itself when they are the ones it has."""
     old = node.children()
-    if len(old) == len(children) and all(a is b for a, b in zip(old, children, strict=True)):
-        return node
+    if len(old) == len(children):
+        for before, after in zip(old, children, strict=True):
+            if before is not after:
+                break
+        else:
+            return node
     return node.with_children(children)
 
 
@@ -42,7 +46,8 @@ def transform_up(root: N, function: Callable[[N], N]) -> N:
         hit = memo.get(id(node))
         if hit is not None:
             return hit[1]
-        result = function(replace_children(node, [visit(c) for c in node.children()]))
+        children = node.children()
+        result = function(replace_children(node, [visit(c) for c in children]) if children else node)
         memo[id(node)] = (node, result)
         return result
 
@@ -58,7 +63,8 @@ def transform_down(root: N, function: Callable[[N], N]) -> N:
         if hit is not None:
             return hit[1]
         changed = function(node)
-        result = replace_children(changed, [visit(c) for c in changed.children()])
+        children = changed.children()
+        result = replace_children(changed, [visit(c) for c in children]) if children else changed
         memo[id(node)] = (node, result)
         return result
 
@@ -75,7 +81,9 @@ def walk(root: N) -> Iterator[N]:
             continue
         seen.add(id(node))
         yield node
-        stack.extend(reversed(node.children()))
+        children = node.children()
+        if children:
+            stack.extend(children[::-1])
 
 
 def pretty(root: N, line: Callable[[N], str]) -> str:
