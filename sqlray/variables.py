@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from types import FrameType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import polars as pl
 import pyarrow as pa
@@ -31,8 +32,20 @@ def find_variable(name: str, frame: FrameType | None) -> Source | None:
     scopes: tuple[Mapping[str, Any], ...] = (frame.f_locals, frame.f_globals)
     for scope in scopes:
         if name in scope and is_rows(scope[name]):
-            return memory_table(name, scope[name])
+            return memory_table(name, _rows(scope[name]))
     return None
+
+
+_read: WeakKeyDictionary[pa.RecordBatchReader, pa.Table] = WeakKeyDictionary()
+
+
+def _rows(value: object) -> object:
+    """The value, or what was read of it: a reader gives its rows once, and a second query wants them too."""
+    if not isinstance(value, pa.RecordBatchReader):
+        return value
+    if value not in _read:
+        _read[value] = value.read_all()
+    return _read[value]
 
 
 def is_rows(value: object) -> bool:

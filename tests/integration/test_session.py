@@ -74,3 +74,9 @@ def test_a_result_is_read_twice_and_streamed(session: sqlray.Session) -> None:
     next(batches)
     assert result.to_arrow().num_rows == 2
     assert result.fetchall() == result.fetchall()
+
+
+def test_a_reader_is_read_once_and_queried_twice() -> None:
+    reader = pa.table({"a": [1, 2, 3]}).to_reader()  # noqa: F841 - found by name
+    assert sqlray.sql("select sum(a) from reader").fetchall() == [(6,)]
+    assert sqlray.sql("select count(*) from reader").fetchall() == [(3,)]
