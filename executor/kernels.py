@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Literal as OneOf
 from typing import TypeVar, cast
 
 import polars as pl
@@ -82,9 +83,9 @@ def collect(lazy: pl.LazyFrame, options: KernelOptions | None = None) -> pl.Data
     """
     options = options or KernelOptions()
     if options.device == "gpu":
-        engine = pl.GPUEngine(executor="in-memory", raise_on_fail=True)
-        return _run(lambda flags: lazy.collect(engine=engine, optimizations=flags))
-    return _run(lambda flags: lazy.collect(engine="streaming", optimizations=flags))
+        device = pl.GPUEngine(executor="in-memory", raise_on_fail=True)
+        return _run(lambda engine, flags: lazy.collect(engine=device, optimizations=flags))
+    return _run(lambda engine, flags: lazy.collect(engine=engine, optimizations=flags))
 
 
 def stream(lazy: pl.LazyFrame, take: Callable[[pl.DataFrame], bool], options: KernelOptions | None = None) -> None:
@@ -97,30 +98,47 @@ def stream(lazy: pl.LazyFrame, take: Callable[[pl.DataFrame], bool], options: Ke
     if options.device == "gpu":
         take(collect(lazy, options))
         return
+    taken = False
+
+    def offer(batch: pl.DataFrame) -> bool:
+        nonlocal taken
+        taken = True
+        return take(batch)
+
     # Unlike collect_batches, sink_batches runs in this thread and stops at SIGINT inside an operator.
     _run(
-        lambda flags: lazy.sink_batches(
-            take,
-            engine="streaming",
+        lambda engine, flags: lazy.sink_batches(
+            offer,
+            engine=engine,
             maintain_order=True,
             chunk_size=options.batch_rows,
             optimizations=flags,
-        )
+        ),
+        may_repeat=lambda: not taken,
     )
 
 
-def _run(work: Callable[[pl.QueryOptFlags], T]) -> T:
-    """``work`` with Polars' optimizations, its errors as ours."""
+def _run(
+    work: Callable[[OneOf["streaming", "in-memory"], pl.QueryOptFlags], T],
+    may_repeat: Callable[[], bool] = lambda: True,
+) -> T:
+    """``work`` with Polars' streaming engine and its optimizations, its errors as ours.
+
+    Where Polars panics on a plan, ``work`` is done again without what panicked, if it ``may_repeat``.
+    """
     flags = optimizations()
     try:
         try:
-            return work(flags)
+            return work("streaming", flags)
         except PanicException as panic:
-            # Before anything runs, the pushdown of predicates gives up on some cross joins inside of joins.
-            if "JoinType::Cross" not in str(panic):
+            if not may_repeat():
                 raise
-            flags.predicate_pushdown = False
-            return work(flags)
+            if "JoinType::Cross" in str(panic):  # the pushdown of predicates, on some cross joins inside of joins
+                flags.predicate_pushdown = False
+                return work("streaming", flags)
+            if "PortState" in str(panic):  # polars 1.44's streaming engine, where a LIMIT ends one reader of several
+                return work("in-memory", flags)
+            raise
     except (Exception, PanicException) as error:
         raise execution_error(error) from error
 
