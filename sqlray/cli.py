@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The entry point; returns the exit status."""
+    gc.freeze()  # what was imported stays: collections need not look at it again
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["tpch"]:
         from sqlray.tpch import main as tpch
