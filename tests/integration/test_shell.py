@@ -39,7 +39,8 @@ class Terminal:
             "TERM": "xterm",
             "PROMPT_TOOLKIT_NO_CPR": "1",
         }
-        environment.pop("EDITOR", None)
+        for name in ("EDITOR", "LINES", "COLUMNS"):  # readline puts a size there, which would hide the terminal's
+            environment.pop(name, None)
         self.process = pexpect.spawn(
             sys.executable,
             ["-m", "sqlray.cli", *arguments],
