@@ -51,22 +51,25 @@ def test_spilled(data: Path, tmp_path: Path, name: str) -> None:
 
 
 def peak_megabytes(script: str) -> int:
-    """The peak of memory of a new process that runs ``script``."""
+    """The peak of memory of a new process that runs ``script`` (ru_maxrss would count the process that started it)."""
     root = Path(sqlray.__file__).parents[1]
-    code = f"{script}\nimport resource\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    peak = "next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1]"
+    code = f"{script}\nprint(int({peak}) // 1024)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True, timeout=120
     )
     return int(done.stdout.split()[-1])
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
 def test_peak_of_a_spilling_aggregation(data: Path, tmp_path: Path) -> None:
     script = (
         f"import sqlray\ns = sqlray.connect(memory_limit='30MB', temp_directory={str(tmp_path)!r})\n"
         f"s.register('a', {str(data / 'a.parquet')!r})\n"
         "for batch in s.sql('select k, count(*), sum(v), min(s) from a group by k').batches(): pass"
     )
-    assert peak_megabytes(script) < 800  # 560 measured
+    peak = peak_megabytes(script)
+    assert peak < 800, peak
 
 
 def test_results_stream() -> None:
