@@ -18,6 +18,7 @@ import pyarrow as pa
 from executor.checks import Failure, checked, strict_cast
 from executor.dtypes import integer_range, polars_dtype
 from executor.value import (
+    HAS_REINTERPRET,
     INT64_MAX,
     INT128_MAX,
     Bounds,
@@ -292,6 +293,9 @@ def _checked_decimal(
         exprs = [pl.when(scope.guard).then(e) for e in exprs]
     a, b = exprs
     expr = a + b if op == "+" else a - b if op == "-" else a * b
+    if op == "*" and not HAS_REINTERPRET:  # before 2.0 a product that overflows is NULL
+        lost = expr.is_null() & a.is_not_null() & b.is_not_null()
+        expr = checked(expr, lost, Failure.DECIMAL_OVERFLOW, scope)
     limit = 10**dtype.precision - 1
     proved = (max(result[0], -limit), min(result[1], limit))
     return Value(expr.cast(pl.Decimal(38, dtype.scale)), dtype, Store.NATIVE, proved, left.nullable or right.nullable)
