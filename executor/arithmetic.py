@@ -293,7 +293,7 @@ def _checked_decimal(
         exprs = [pl.when(scope.guard).then(e) for e in exprs]
     a, b = exprs
     expr = a + b if op == "+" else a - b if op == "-" else a * b
-    if op == "*" and not HAS_REINTERPRET:  # before 2.0 a product that overflows is NULL
+    if op == "*" and scope.device == "cpu" and not HAS_REINTERPRET:  # before 2.0 a product that overflows is NULL
         lost = expr.is_null() & a.is_not_null() & b.is_not_null()
         expr = checked(expr, lost, Failure.DECIMAL_OVERFLOW, scope)
     limit = 10**dtype.precision - 1
