@@ -12,7 +12,7 @@ from typing import Literal as OneOf
 from typing import TypeVar, cast
 
 import polars as pl
-from polars.exceptions import PanicException
+from polars.exceptions import OutOfBoundsError, PanicException
 
 from executor.arrow_output import to_arrow
 from executor.checks import execution_error
@@ -124,19 +124,20 @@ def _run(
 ) -> T:
     """``work`` with Polars' streaming engine and its optimizations, its errors as ours.
 
-    Where Polars panics on a plan, ``work`` is done again without what panicked, if it ``may_repeat``.
+    Where Polars gives up on a plan, ``work`` is done again without what panicked, if it ``may_repeat``.
     """
     flags = optimizations()
     try:
         try:
             return work("streaming", flags)
-        except PanicException as panic:
+        except (PanicException, OutOfBoundsError) as panic:
             if not may_repeat():
                 raise
             if "JoinType::Cross" in str(panic):  # the pushdown of predicates, on some cross joins inside of joins
                 flags.predicate_pushdown = False
                 return work("streaming", flags)
-            if "PortState" in str(panic):  # polars 1.44's streaming engine, where a LIMIT ends one reader of several
+            # The streaming engine of polars 1.44, where a LIMIT ends one reader of several, or sorts no rows.
+            if isinstance(panic, OutOfBoundsError) or "PortState" in str(panic):
                 return work("in-memory", flags)
             raise
     except (Exception, PanicException) as error:
