@@ -69,6 +69,14 @@ class Schema:
     def __getitem__(self, id: ColumnId) -> Field:
         return self._by_id[id]
 
+    def get(self, id: ColumnId) -> Field | None:
+        return self._by_id.get(id)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether an id occurs twice."""
+        return len(self._by_id) != len(self.fields)
+
     @property
     def ids(self) -> frozenset[ColumnId]:
         return frozenset(self._by_id)

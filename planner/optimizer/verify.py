@@ -56,7 +56,7 @@ class Verifier:
                 break
             reads = _unbound(reads, source.schema, node)
         outer.update(reads)
-        if len(node.schema.ids) != len(node.schema.fields):
+        if node.schema.repeats:
             raise Malformed(f"a column id occurs twice in the output of: {describe(node)}")
         match node:
             case Union():
@@ -89,12 +89,11 @@ def _unbound(reads: Reads, schema: Schema, node: LogicalPlan) -> Reads:
     """What of ``reads`` an input with ``schema`` does not produce."""
     left: Reads = {}
     for id, dtype in reads.items():
-        if id not in schema:
+        produced = schema.get(id)
+        if produced is None:
             left[id] = dtype
-        elif schema[id].dtype != dtype:
-            raise Malformed(
-                f"column #{id} is read as {dtype} and produced as {schema[id].dtype} in: {describe(node)}"
-            )
+        elif produced.dtype is not dtype and produced.dtype != dtype:  # comparing Arrow types is slow
+            raise Malformed(f"column #{id} is read as {dtype} and produced as {produced.dtype} in: {describe(node)}")
     return left
 
 
