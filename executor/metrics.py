@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +48,3 @@ class QueryMetrics:
     operators: dict[int, OperatorMetrics] = field(default_factory=dict)
     spilled_bytes: int = 0
     seconds: float = 0.0
-    keep_alive: list[Any] = field(default_factory=list)

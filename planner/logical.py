@@ -411,7 +411,7 @@ def describe(node: LogicalPlan) -> str:
         case Filter(_, predicate):
             return f"Filter {show(predicate)}"
         case Project(_, items):
-            return f"Project [{', '.join(_show_item(i) for i in items)}]"
+            return f"Project [{', '.join(show_item(i) for i in items)}]"
         case Join() | DependentJoin():
             name = "Join" if isinstance(node, Join) else "DependentJoin"
             text = f"{name} {node.kind}"
@@ -424,9 +424,9 @@ def describe(node: LogicalPlan) -> str:
             return f"Aggregate{by} [{shown}]" if aggregates else f"Distinct{by}"
         case Sort(_, keys, limit, offset):
             text = f"Sort [{', '.join(map(show_sort_key, keys))}]"
-            return text + _show_limit(limit, offset)
+            return text + show_limit(limit, offset)
         case Limit(_, limit, offset):
-            return "Limit" + _show_limit(limit, offset)
+            return "Limit" + show_limit(limit, offset)
         case Union(_, fields):
             return f"Union [{', '.join(f'{f.name}#{f.id}' for f in fields)}]"
         case RowNumber(_, partition, order, item):
@@ -439,13 +439,13 @@ def describe(node: LogicalPlan) -> str:
             raise TypeError(f"not a logical operator: {node!r}")
 
 
-def _show_item(item: Item) -> str:
+def show_item(item: Item) -> str:
     if isinstance(item.expr, Column) and item.expr.id == item.field.id:
         return f"{item.field.name}#{item.field.id}"
     return f"{show(item.expr)} as {item.field.name}#{item.field.id}"
 
 
-def _show_limit(limit: int | None, offset: int) -> str:
+def show_limit(limit: int | None, offset: int) -> str:
     return (f" limit {limit}" if limit is not None else "") + (f" offset {offset}" if offset else "")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from planner import tree
 from planner.catalog import Split, Table
 from planner.expr import Column, ColumnId, Expr, Field, Schema, SortKey, show, show_aggregate, show_sort_key
-from planner.logical import AggregateItem, Item, JoinKind
+from planner.logical import AggregateItem, Item, JoinKind, show_item, show_limit
 
 Bounds = Mapping[ColumnId, tuple[Any, Any]]
 """Proved bounds of columns: every non-NULL value lies in ``[min, max]``, Python values of the column's type
@@ -294,7 +294,7 @@ def describe(node: PhysicalPlan) -> str:
         case FilterExec():
             return f"Filter {show(node.predicate)}"
         case ProjectExec():
-            return f"Project [{', '.join(_item(i) for i in node.items)}]"
+            return f"Project [{', '.join(show_item(i) for i in node.items)}]"
         case HashJoinExec():
             pairs = [f"{show(k.left)} {'<=>' if k.null_safe else '='} {show(k.right)}" for k in node.keys]
             text = f"HashJoin {node.kind} on {' AND '.join(pairs) or 'nothing'}, build {node.build}"
@@ -312,9 +312,9 @@ def describe(node: PhysicalPlan) -> str:
             return f"Aggregate{mode}{keys} [{shown}]"
         case SortExec():
             text = f"{'Sort' if node.limit is None else 'TopN'} [{', '.join(map(show_sort_key, node.keys))}]"
-            return text + _limit(node.limit, node.offset)
+            return text + show_limit(node.limit, node.offset)
         case LimitExec():
-            return "Limit" + _limit(node.limit, node.offset)
+            return "Limit" + show_limit(node.limit, node.offset)
         case UnionExec():
             return "Union"
         case RowNumberExec():
@@ -338,16 +338,6 @@ def show_partitioning(partitioning: Partitioning) -> str:
             return "broadcast"
         case Arbitrary(count):
             return f"spread over {count}"
-
-
-def _item(item: Item) -> str:
-    if isinstance(item.expr, Column) and item.expr.id == item.field.id:
-        return f"{item.field.name}#{item.field.id}"
-    return f"{show(item.expr)} as {item.field.name}#{item.field.id}"
-
-
-def _limit(limit: int | None, offset: int) -> str:
-    return (f" limit {limit}" if limit is not None else "") + (f" offset {offset}" if offset else "")
 
 
 def pretty(plan: PhysicalPlan) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -64,7 +63,6 @@ class LocalRunner:
     memory_limit: int
     cancellation: Cancellation
     options: KernelOptions = field(default_factory=KernelOptions)
-    splits_done: int = 0
 
     def run_stage(
         self, stage: Stage, inputs: Mapping[int, StageOutput], progress: Callable[[int, int], None]
@@ -204,7 +202,6 @@ class StageSink:
         self.rows = 0
         self._store = store
         self._stage = stage
-        self._started = time.perf_counter()
         self._count = _partition_count(stage)
         self._open: list[list[pl.DataFrame]] = [[] for _ in range(self._count)]
         self._open_bytes = [0] * self._count
