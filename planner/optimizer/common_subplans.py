@@ -50,8 +50,8 @@ def common_subplans(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan
 
 
 def _groups(plan: LogicalPlan, classes: _Classes) -> set[int]:
-    """The classes with several members that are worth sharing. A CommonSubplan is shared already."""
-    members = Counter(classes.of(n) for n in walk(plan) if not isinstance(n, CommonSubplan))
+    """The classes with several members that are worth sharing."""
+    members = Counter(classes.of(n) for n in walk(plan))
     return {c for c, n in members.items() if n > 1 and classes.is_worth_sharing(c)}
 
 
@@ -122,7 +122,10 @@ class _Classes:
             expressions = plan.expressions()
             read: Hashable = tuple(_positional(plan, expressions)) if self.exact else len(expressions)
             number = self._numbers.setdefault((type(plan), inputs, _shape(plan), read), len(self._numbers))
-            self._worth[number] = isinstance(plan, (Aggregate, Join)) or any(self._worth[i] for i in inputs)
+            # What a CommonSubplan holds is shared already.
+            self._worth[number] = not isinstance(plan, CommonSubplan) and (
+                isinstance(plan, (Aggregate, Join)) or any(self._worth[i] for i in inputs)
+            )
             hit = self._of[id(plan)] = (plan, number)
         return hit[1]
 

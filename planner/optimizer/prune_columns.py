@@ -60,8 +60,8 @@ def narrow_inputs(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
     """Put a Project over an input whose columns are not all read, where the operator above would carry them
     along.
 
-    Safe as ``prune_columns`` is. Joins, sorts and unions copy every column of their inputs; columns that only
-    a filter or a lower join needed are cut before them.
+    Safe as ``prune_columns`` is. Joins, sorts and common subplans copy every column of their inputs; columns that
+    only a filter or a lower join needed are cut before them.
 
         Join inner on a#1 = c#3
           Scan t [a#1, b#2] where b#2 = 5
@@ -76,7 +76,7 @@ def narrow_inputs(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
         hit = memo.get(id(node))
         if hit is None:
             children = [visit(c) for c in node.children()]
-            if isinstance(node, (Join, Sort, RowNumber)):
+            if isinstance(node, (Join, Sort, RowNumber, CommonSubplan)):
                 wanted = child_needs(node, needs.of(node))
                 children = [_narrowed(c, frozenset(w)) for c, w in zip(children, wanted, strict=True)]
             result = replace_children(node, children)

@@ -22,7 +22,7 @@ from planner.optimizer.push_limits import drop_sorts, push_limits
 from planner.optimizer.reduce_aggregates import reduce_aggregates
 from planner.optimizer.reduce_probes import reduce_probes
 from planner.optimizer.semi_joins import semi_joins
-from planner.optimizer.share_scans import share_scans
+from planner.optimizer.share_joins import share_joins
 from planner.optimizer.simplify import simplify
 from planner.optimizer.single_to_outer import single_to_outer
 from planner.optimizer.unwrap_subplans import unwrap_subplans
@@ -58,6 +58,7 @@ BATCHES = (
             metadata_answers,
             eliminate_aggregates,
             eliminate_joins,
+            share_joins,  # while a subquery's joins still look like its query's, which semi_joins changes
             semi_joins,
             common_subplans,  # before pruning makes equal subplans differ in the columns they read
             merge_projects,
@@ -68,7 +69,6 @@ BATCHES = (
         "joins",
         (
             reduce_aggregates,  # adds semi joins, which reorder_joins moves to where they filter most
-            share_scans,  # looks for these semi joins where they were put
             reorder_joins,  # all that makes joins fewer, narrower or semi has run
             reduce_probes,  # which side is large is known now; the order is not to count its filter twice
             common_subplans,  # a query and its subquery that were reduced alike now read the same rows

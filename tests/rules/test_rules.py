@@ -42,5 +42,5 @@ def test_rows(case: Case) -> None:
 
 def test_every_rule_has_cases() -> None:
     # tests/integration/test_reductions.py, tests/planner
-    elsewhere = {"reduce_aggregates", "reduce_probes", "share_scans", "reorder_joins"}
+    elsewhere = {"reduce_aggregates", "reduce_probes", "share_joins", "reorder_joins"}
     assert {p.stem for p in FILES} | elsewhere == set(RULES)
