@@ -228,7 +228,7 @@ def _translate(text: str, source: str, target: str) -> str:
     return text.translate(table)
 
 
-def _levenshtein(a: bytes, b: bytes) -> int:
+def _levenshtein(a: str, b: str) -> int:
     before = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         row = [i]
@@ -324,6 +324,6 @@ STRINGS: dict[str, Function] = {
     "from_base64": by_row(_from_base64),
     "encode": plain(lambda s: s.cast(pl.Binary)),
     "decode": by_row(_decode),
-    "levenshtein": by_row(lambda a, b: _levenshtein(a.encode(), b.encode())),
+    "levenshtein": by_row(_levenshtein),
     "gen_random_uuid": _uuid,
 }

@@ -403,7 +403,7 @@ def _quantile_cont(argument: Argument) -> Value:
 
 
 def _interpolated(numbers: pl.Expr, fraction: float, nearest: bool, narrow: bool) -> pl.Expr:
-    """The quantile of integers, to the nearest (halves away from zero) or cut toward zero.
+    """The quantile of integers, to the nearest (halves up) or cut toward zero.
 
     The distance between the neighbours is interpolated, so that large numbers stay exact. ``narrow`` ones are
     exact as doubles too, which spares the sort.
@@ -422,7 +422,7 @@ def _interpolated(numbers: pl.Expr, fraction: float, nearest: bool, narrow: bool
     below = low + distance.floor().cast(pl.Int64)
     rest = distance - distance.floor()
     if nearest:
-        up = (rest > 0.5) | ((rest == 0.5) & (below >= 0))
+        up = rest >= 0.5
     else:
         up = (rest > 0) & (below < 0)
     return below + up.cast(pl.Int64)

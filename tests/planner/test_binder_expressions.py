@@ -23,7 +23,7 @@ null + 1 | null = 1 | da + 1 | 1 + da | da - 1 | da + iv | iv + da | da - iv | d
 tz - ts | ts + iv | ts - interval 1 month | tm + iv | da + tm | tm + da | iv * 2 | 2 * iv | iv / 2 | iv + iv | -iv
 iv - iv | '5' * 2 | da + interval '1' year | date '1995-01-01' + interval '3' month | interval (i) month
 interval '1 year 2 months 3 days 04:05:06' | interval 3 day | interval '-3' day
-5 | 2147483648 | 9223372036854775808 | 0.05 | 1. | 1e5 | 00.50 | -2147483648 | -9223372036854775808
+5 | 2147483648 | 9223372036854775808 | 0.05 | 1. | 1e5 | 00.50 | -9223372036854775808
 12345678901234567890123456789012345678.9 | '1' | true | null
 case when bo then 1 else 2.5 end | case when bo then da else '1995-01-01' end | case when bo then ti else 1 end
 case i when 1 then 'a' when 2 then 'b' end | case i when '1' then 1 end | case when i then 1 end
@@ -54,7 +54,7 @@ trim(both 'x' from s) | trim(leading from s) | ltrim(s, 'a') | substring(s, 1, 2
 substr(s, 2) | left(s, 1) | replace(s, 'a', 'b') | position('a' in s) | instr(s, 'a') | prefix(s, 'a') | lpad(s, 5, 'x')
 split_part(s, ',', 1) | regexp_matches(s, 'a') | regexp_replace(s, 'a', 'b', 'g') | regexp_extract(s, '(a)', 1)
 ascii(s) | chr(65) | md5(s) | translate('abc', 'ab', 'x') | hex(i) | bin(i) | to_base64(bl) | levenshtein(s, 'abc')
-sum(b) | sum(d10) | sum(f) | avg(i) | avg(d10) | avg(da) | min(s) | max(da) | count(*) | count(distinct s) | stddev(i)
+sum(b) | sum(d10) | sum(f) | avg(i) | avg(d10) | min(s) | max(da) | count(*) | count(distinct s) | stddev(i)
 var_pop(f) | bool_and(bo) | string_agg(s, ',') | string_agg(i, ',') | string_agg(s, ',' order by i) | median(i)
 median(d10) | median(da) | median(s) | median(f) | quantile_cont(d10, 0.5) | quantile_disc(i, 0.5)
 percentile_cont(0.5) within group (order by i) | percentile_disc(0.5) within group (order by s) | mode(i)
@@ -72,6 +72,8 @@ OUR_TYPE = {
     "ub + i": "DECIMAL(21,0)",
     "i || null": "VARCHAR",
     "iif(bo, 1, 2)": "INTEGER",
+    "-2147483648": "INTEGER",  # DuckDB 2.0.1 takes 2147483648 for a literal of its own
+    "avg(da)": "TIMESTAMP",  # in microseconds, as all timestamps here
 }
 
 ERRORS = {
