@@ -11,37 +11,36 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from executor.blocks import Block, BlockStore, lazy
-from executor.driver import Execution
+from executor.blocks import StoredBlock, lazy
 from executor.kernels import compile_fragment, stream
 from executor.metrics import OperatorMetrics, QueryMetrics, StageMetrics
-from executor.runners.local import LocalRunner, StageOutput, StageSink, stage_blocks
+from executor.runners.base import StageOutput, partition_count
+from executor.runners.local import LocalRunner, stored
+from executor.runners.task import PartitionSink
 from planner.physical import InputExec, PhysicalPlan
-from planner.stages import Stage, task_plan
+from planner.stages import Stage, StageGraph, task_plan
 from planner.tree import walk
 
 
-def analyze(execution: Execution) -> QueryMetrics:
-    """Run the query and measure every operator; its rows are thrown away.
+def analyze(graph: StageGraph, runner: LocalRunner) -> QueryMetrics:
+    """Run a query and measure every operator; its rows are thrown away, and the runner is closed.
 
     Raises:
         ExecutionError: the query failed.
     """
-    store = BlockStore(max(execution.memory_limit // 4, 1), execution.temp_directory)
-    metrics = execution.metrics
+    metrics = QueryMetrics()
     started = time.perf_counter()
     try:
-        runner = LocalRunner(store, execution.memory_limit, execution.cancellation, execution.options)
         outputs: dict[int, StageOutput] = {}
-        for stage in execution.graph.stages:
+        for stage in graph.stages:
             before = time.perf_counter()
             outputs[stage.id] = _Analyzer(runner, stage, outputs, metrics).run()
             took = time.perf_counter() - before
             metrics.stages[stage.id] = StageMetrics(stage.tasks, outputs[stage.id].rows, outputs[stage.id].bytes, took)
     finally:
-        metrics.spilled_bytes = store.spilled_bytes
+        metrics.spilled_bytes = runner.spilled_bytes
         metrics.seconds = time.perf_counter() - started
-        store.close()
+        runner.close()
     return metrics
 
 
@@ -57,33 +56,33 @@ class _Analyzer:
         self._metrics = metrics
         self._task = 0
         self._original: dict[int, PhysicalPlan] = {}
-        self._done: dict[int, list[Block]] = {}
+        self._done: dict[int, list[StoredBlock]] = {}
 
     def run(self) -> StageOutput:
-        sink = StageSink(self._runner.store, self._stage)
+        stage = self._stage
+        sink = PartitionSink(self._runner.store, stage.output, partition_count(stage.output, stage.tasks))
         for task in range(self._stage.tasks):
             self._task = task
             plan = task_plan(self._stage, self._task)
             # A task's plan differs from the stage's in the splits of its scans alone.
             self._original = {id(a): b for a, b in zip(walk(plan), walk(self._stage.plan), strict=True)}
             self._done = {}
-            sink.task = self._task
             for block in self._operator(plan):
-                sink.take(lazy([block], plan.schema).collect())
-        return sink.finish()
+                sink.take(lazy([block], plan.schema).collect(), task)
+        return StageOutput(stage.plan.schema, stage.output, sink.finish())
 
-    def _operator(self, node: PhysicalPlan) -> list[Block]:
+    def _operator(self, node: PhysicalPlan) -> list[StoredBlock]:
         if id(node) in self._done:
             return self._done[id(node)]
         if isinstance(node, InputExec):
-            return stage_blocks(self._inputs[node.stage], self._task if node.partitioned else None)
+            return stored(self._inputs[node.stage], self._task if node.partitioned else None)
         sources: dict[int, pl.LazyFrame] = {}
         leaves: list[PhysicalPlan] = []
         for i, child in enumerate(node.children()):
             sources[-1 - i] = lazy(self._operator(child), child.schema)
             leaves.append(InputExec(-1 - i, child.schema))
         alone = node.with_children(leaves) if leaves else node
-        blocks: list[Block] = []
+        blocks: list[StoredBlock] = []
 
         def take(frame: pl.DataFrame) -> bool:
             blocks.append(self._runner.store.put(frame))

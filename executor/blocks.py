@@ -18,7 +18,7 @@ from planner.expr import Schema, column_name
 
 
 @dataclass(slots=True, eq=False)
-class Block:
+class StoredBlock:
     """Some rows: a frame in memory, or the file that they were spilled to."""
 
     rows: int
@@ -38,25 +38,25 @@ class BlockStore:
     limit: int
     directory: str
     spilled_bytes: int = 0
-    _resident: dict[int, Block] = field(default_factory=dict)
+    _resident: dict[int, StoredBlock] = field(default_factory=dict)
     _resident_bytes: int = 0
     _path: Path | None = None
     _files: int = 0
 
-    def put(self, frame: pl.DataFrame) -> Block:
+    def put(self, frame: pl.DataFrame) -> StoredBlock:
         """Keep a frame.
 
         Raises:
             ExecutionError: it had to be spilled and the disk is full or not writable.
         """
-        block = Block(frame.height, int(frame.estimated_size()), frame)
+        block = StoredBlock(frame.height, int(frame.estimated_size()), frame)
         self._resident[id(block)] = block
         self._resident_bytes += block.bytes
         while self._resident_bytes > self.limit and self._resident:
             self._spill(next(iter(self._resident.values())))
         return block
 
-    def free(self, blocks: Iterable[Block]) -> None:
+    def free(self, blocks: Iterable[StoredBlock]) -> None:
         """Forget blocks that no stage reads any more."""
         for block in blocks:
             self._evict(block)
@@ -72,12 +72,12 @@ class BlockStore:
             shutil.rmtree(self._path, ignore_errors=True)
             self._path = None
 
-    def _evict(self, block: Block) -> None:
+    def _evict(self, block: StoredBlock) -> None:
         if self._resident.pop(id(block), None) is not None:
             self._resident_bytes -= block.bytes
         block.frame = None
 
-    def _spill(self, block: Block) -> None:
+    def _spill(self, block: StoredBlock) -> None:
         assert block.frame is not None
         try:
             if self._path is None:
@@ -115,7 +115,7 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def lazy(blocks: Iterable[Block], schema: Schema) -> pl.LazyFrame:
+def lazy(blocks: Iterable[StoredBlock], schema: Schema) -> pl.LazyFrame:
     """The rows of blocks, in order, as one frame with the columns of ``schema``."""
     parts: list[pl.LazyFrame] = []
     for block in blocks:

@@ -1,40 +1,37 @@
-"""Runs a stage graph: stage after stage on a runner, until the last one's rows stream to the reader."""
+"""Runs a stage graph: every stage when its inputs have finished, until the last one's rows stream to the reader."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 import polars as pl
 
-from executor.blocks import BlockStore
 from executor.cancellation import Cancellation
-from executor.kernels import KernelOptions
 from executor.metrics import Progress, ProgressListener, QueryMetrics, StageMetrics
-from executor.runners.local import LocalRunner, StageOutput
+from executor.runners.base import Runner, StageOutput, StageProgress
 from executor.runtime_filter import apply_filters
 from planner.errors import CancelledError
 from planner.stages import Stage, StageGraph
 
+MakeRunner = Callable[[Cancellation, StageProgress], Runner]
+
 
 @dataclass(slots=True)
 class Execution:
-    """One run of a query in this process.
+    """One run of a query.
 
     Args:
-        memory_limit: bytes for operators and blocks together; blocks get a quarter of it before they spill.
-        temp_directory: where blocks are spilled to.
+        make_runner: gives the runner whose resources the query holds until it ends.
     """
 
     graph: StageGraph
-    memory_limit: int
-    temp_directory: str
+    make_runner: MakeRunner
     cancellation: Cancellation = field(default_factory=Cancellation)
     listener: ProgressListener | None = None
-    options: KernelOptions = field(default_factory=KernelOptions)
     metrics: QueryMetrics = field(default_factory=QueryMetrics)
+    _started: dict[int, float] = field(default_factory=dict)
 
     def batches(self) -> Iterator[pl.DataFrame]:
         """The result's rows, with columns named ``name#id``. Blocks and files are gone when the iterator ends, whether
@@ -45,8 +42,8 @@ class Execution:
             CancelledError: it was cancelled through ``cancellation``.
         """
         started = time.perf_counter()
-        store = BlockStore(max(self.memory_limit // 4, 1), self.temp_directory)
-        frames = self._run(store)
+        runner = self.make_runner(self.cancellation, self._tell)
+        frames = self._run(runner)
         try:
             while (frame := self._next(frames)) is not None:
                 yield frame
@@ -57,9 +54,26 @@ class Execution:
             raise
         finally:
             frames.close()
-            self.metrics.spilled_bytes = store.spilled_bytes
+            self.metrics.spilled_bytes = runner.spilled_bytes
             self.metrics.seconds = time.perf_counter() - started
-            store.close()
+            runner.close()
+
+    def output(self, finish: Callable[[Runner, Stage, dict[int, StageOutput]], None]) -> StageOutput:
+        """Run the query and leave its rows where they were computed.
+
+        Args:
+            finish: submits the last stage, given the stages that it reads.
+
+        Raises:
+            ExecutionError: the query failed.
+            CancelledError: it was cancelled through ``cancellation``.
+        """
+        runner = self.make_runner(self.cancellation, self._tell)
+        try:
+            finish(runner, self.graph.result, self._run_inputs(runner))
+            return runner.wait()[1]
+        finally:
+            runner.close()
 
     def _next(self, frames: Iterator[pl.DataFrame]) -> pl.DataFrame | None:
         """The next rows; None after the last."""
@@ -67,41 +81,57 @@ class Execution:
         with self.cancellation:
             return next(frames, None)
 
-    def _run(self, store: BlockStore) -> Generator[pl.DataFrame, None, None]:
-        runner = LocalRunner(store, self.memory_limit, self.cancellation, self.options)
-        outputs: dict[int, StageOutput] = {}
-        rows = 0
-        for stage in self.graph.stages[:-1]:
-            started = time.perf_counter()
-            self._tell(stage, 0, 0)
-            ready = apply_filters(stage, self.graph.filters, outputs)
-            output = runner.run_stage(ready, outputs, partial(self._tell, stage))
-            outputs[stage.id] = output
-            self._measure(stage, output.rows, output.bytes, started)
-            self._free(stage, outputs, store)
+    def _run(self, runner: Runner) -> Generator[pl.DataFrame, None, None]:
+        outputs = self._run_inputs(runner)
         last = self.graph.result
-        started = time.perf_counter()
-        self._tell(last, 0, 0)
-        size = 0
-        for frame in runner.stream_stage(apply_filters(last, self.graph.filters, outputs), outputs):
+        self._start(last)
+        rows = size = 0
+        for frame in runner.stream(apply_filters(last, self.graph.filters, outputs, runner), outputs):
             rows += frame.height
             size += int(frame.estimated_size())
             self._tell(last, 0, rows)
             yield frame
-        self._measure(last, rows, size, started)
+        self._finish(last, rows, size)
         self._tell(last, last.tasks, rows)
 
-    def _free(self, finished: Stage, outputs: dict[int, StageOutput], store: BlockStore) -> None:
+    def _run_inputs(self, runner: Runner) -> dict[int, StageOutput]:
+        """Run all stages but the last; those that do not wait for each other may run at the same time."""
+        outputs: dict[int, StageOutput] = {}
+        waiting = list(self.graph.stages[:-1])
+        running = 0
+        while waiting or running:
+            for stage in [s for s in waiting if self._is_ready(s, outputs)]:
+                waiting.remove(stage)
+                self._start(stage)
+                runner.submit(apply_filters(stage, self.graph.filters, outputs, runner), outputs)
+                running += 1
+            finished, output = runner.wait()
+            running -= 1
+            outputs[finished.id] = output
+            self._finish(finished, output.rows, output.bytes)
+            self._free(finished, outputs, runner)
+        return outputs
+
+    def _is_ready(self, stage: Stage, outputs: dict[int, StageOutput]) -> bool:
+        sources = (f.source for f in self.graph.filters if f.target == stage.id)
+        return all(s in outputs for s in (*stage.inputs, *sources))
+
+    def _free(self, finished: Stage, outputs: dict[int, StageOutput], runner: Runner) -> None:
         """Free the inputs that ``finished`` was the last to read."""
         for source in finished.inputs:
             if all(reader in outputs for reader in self.graph.readers(source)):
-                store.free(b for partition in outputs[source].partitions for b in partition)
+                runner.free(outputs[source])
                 outputs[source].partitions = []
+
+    def _start(self, stage: Stage) -> None:
+        self._started[stage.id] = time.perf_counter()
+        self._tell(stage, 0, 0)
+
+    def _finish(self, stage: Stage, rows: int, size: int) -> None:
+        seconds = time.perf_counter() - self._started[stage.id]
+        self.metrics.stages[stage.id] = StageMetrics(stage.tasks, rows, size, seconds)
 
     def _tell(self, stage: Stage, tasks_done: int, rows: int) -> None:
         if self.listener is not None:
-            total = len(self.graph.stages)
-            self.listener(Progress(stage.id, total, stage.name, tasks_done, stage.tasks, rows))
-
-    def _measure(self, stage: Stage, rows: int, size: int, started: float) -> None:
-        self.metrics.stages[stage.id] = StageMetrics(stage.tasks, rows, size, time.perf_counter() - started)
+            done, total = len(self.metrics.stages), len(self.graph.stages)
+            self.listener(Progress(done, total, stage.name, tasks_done, stage.tasks, rows))

@@ -1,9 +1,8 @@
-"""Dividing rows over partitions: by hash, or evenly."""
+"""Dividing rows over partitions: by the hash of keys, or of whole rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import polars as pl
 
@@ -41,8 +40,8 @@ def hash_partition(
     return [divided.get((i,)) for i in range(count)]
 
 
-def even_partition(frame: pl.DataFrame, count: int, first: int) -> list[pl.DataFrame | None]:
-    """``frame`` cut into ``count`` runs of rows; part ``first`` gets the first run, so that small frames rotate."""
-    edges = [frame.height * i // count for i in range(count + 1)]
-    runs = [frame.slice(a, b - a) if b > a else None for a, b in pairwise(edges)]
-    return [runs[(i - first) % count] for i in range(count)]
+def row_partition(frame: pl.DataFrame, count: int) -> list[pl.DataFrame | None]:
+    """``frame`` in ``count`` parts of about equal size; which part a row belongs to depends on its values alone."""
+    part = (frame.hash_rows(seed=2) % count).cast(pl.UInt32).alias(_PARTITION)
+    divided = frame.with_columns(part).partition_by(_PARTITION, as_dict=True, include_key=False, maintain_order=True)
+    return [divided.get((i,)) for i in range(count)]

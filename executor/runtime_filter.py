@@ -11,12 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import polars as pl
-
-from executor.blocks import lazy
-from executor.runners.local import StageOutput, stage_blocks
+from executor.runners.base import Runner, StageOutput
 from planner import types
-from planner.expr import FALSE, Comparison, Expr, Field, InList, Literal, column, column_name
+from planner.expr import FALSE, Comparison, Expr, Field, InList, Literal, column
 from planner.physical import PhysicalPlan, ScanExec
 from planner.stages import ScanFilter, Stage
 from planner.tree import transform_up
@@ -24,12 +21,14 @@ from planner.tree import transform_up
 MOST_VALUES = 2_000
 
 
-def apply_filters(stage: Stage, filters: Sequence[ScanFilter], finished: Mapping[int, StageOutput]) -> Stage:
+def apply_filters(
+    stage: Stage, filters: Sequence[ScanFilter], finished: Mapping[int, StageOutput], runner: Runner
+) -> Stage:
     """``stage`` with the predicates that its finished sources allow, on the scans that ``filters`` name."""
     added: dict[int, list[Expr]] = {}
     for item in filters:
         if item.target == stage.id and item.source in finished:
-            found = predicates(item.column, item.source_column, finished[item.source])
+            found = predicates(item.column, item.source_column, finished[item.source], runner)
             added.setdefault(id(item.scan), []).extend(found)
     if not any(added.values()):
         return stage
@@ -43,12 +42,11 @@ def apply_filters(stage: Stage, filters: Sequence[ScanFilter], finished: Mapping
     return replace(stage, plan=transform_up(stage.plan, extend))
 
 
-def predicates(probe: Field, build: Field, output: StageOutput) -> list[Expr]:
+def predicates(probe: Field, build: Field, output: StageOutput, runner: Runner) -> list[Expr]:
     """What a probe column must satisfy to match a finished stage's column; none if the type has no literals."""
     if types.is_float(probe.dtype) or probe.dtype != build.dtype:
         return []
-    keys = lazy(stage_blocks(output), output.schema).select(pl.col(column_name(build)).drop_nulls().unique())
-    values = keys.collect(engine="streaming").to_series()
+    values = runner.distinct(output, build)
     if len(values) == 0:
         return [FALSE]
     target = column(probe)

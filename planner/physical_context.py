@@ -17,6 +17,7 @@ class PhysicalContext:
         estimator: rows and columns of the logical plan.
         partitions: tasks of a stage that reads much, and partitions of a shuffle; 0: as many as needed.
         staged: cut the plan into stages even where one task would do.
+        nodes: places that tasks can run in.
         memory_limit: bytes that one place may use.
         broadcast_limit: bytes up to which a join's build side is sent whole to every task.
         dynamic_filters: in a plan of several tasks, let small build sides finish first, so that scans can
@@ -28,6 +29,7 @@ class PhysicalContext:
     estimator: Estimator
     partitions: int = 0
     staged: bool = False
+    nodes: int = 1
     memory_limit: int = 8 * 2**30
     broadcast_limit: int = 64 * 10**6
     dynamic_filters: bool = True

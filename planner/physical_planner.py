@@ -36,7 +36,9 @@ class PhysicalQuery:
 def plan_query(plan: LogicalPlan, context: PhysicalContext) -> PhysicalQuery:
     """Plan an optimized query down to its stages."""
     local = plan_physical(plan, context)
-    partitions = context.partitions or choose_partitions(local, context.estimates, context.memory_limit)
+    partitions = context.partitions or choose_partitions(
+        local, context.estimates, context.memory_limit, context.nodes
+    )
     if context.staged:
         partitions = max(partitions, _STAGED)
     forced = context.staged or context.partitions > 1

@@ -13,22 +13,34 @@ from planner.physical import (
     NestedLoopJoinExec,
     PhysicalPlan,
     RowNumberExec,
+    ScanExec,
     SortExec,
 )
 from planner.statistics import DEFAULT_ROWS
+from planner.tree import walk
 
 _OVERHEAD = 2.0  # a hash table and the kernels' copies of a column, over the column's own bytes
 _ENTRY = 16.0  # bytes of a hash table's entry beside the row itself
 _USABLE = 0.6  # of the memory limit: the rest is for what streams past, and for estimates that were low
 _MOST = 256
+_NODE_BYTES = 64 * 2**20  # bytes to read, from which on another node is worth its exchanges
 _HOLDS_ROWS = ("median", "quantile_cont", "quantile_disc", "string_agg", "mode", "list")
 
 
-def choose_partitions(plan: PhysicalPlan, estimates: Estimates, memory_limit: int) -> int:
-    """One, if the working set of ``plan`` fits ``memory_limit``; else as many parts as make each of them fit."""
+def choose_partitions(plan: PhysicalPlan, estimates: Estimates, memory_limit: int, nodes: int = 1) -> int:
+    """One, if the working set of ``plan`` fits ``memory_limit``; else as many parts as make each of them fit.
+
+    With several nodes also as many as have enough to read each, so that all of them work.
+    """
     held = working_set(plan, estimates)
     usable = memory_limit * _USABLE
-    return 1 if held <= usable else min(_MOST, max(2, ceil(held / usable)))
+    parts = 1 if held <= usable else min(_MOST, max(2, ceil(held / usable)))
+    if nodes > 1:
+        read = sum(estimates.get(n).bytes or 0.0 for n in walk(plan) if isinstance(n, ScanExec))
+        parts = max(parts, min(nodes, int(read // _NODE_BYTES)))
+        if parts > 1:  # the last round of tasks is a full one too
+            parts = min(_MOST, ceil(parts / nodes) * nodes) if parts >= nodes else parts
+    return parts
 
 
 def working_set(plan: PhysicalPlan, estimates: Estimates) -> float:

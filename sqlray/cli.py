@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
-import sqlray
 from planner.errors import BindError, CancelledError, SqlrayError
 from sqlray.console import Console, error_text
 from sqlray.format import BINARY_FORMATS, FORMATS, format_of, whole_file
 from sqlray.paths import register_path
+from sqlray.ray_option import add_ray, connect
 from sqlray.session import Session
 from sqlray.shell_commands import Quit
 from sqlray.version import __version__
@@ -26,6 +26,7 @@ examples:
   sqlray -c "select count(*) from 'orders.parquet'"
   sqlray orders.csv -c "select * from orders" -o orders.parquet
   echo "select 1" | sqlray --format json
+  sqlray --ray auto orders.parquet             the shell, on the Ray cluster that runs here
   sqlray tpch run --scale 1 --compare duckdb   TPC-H; see sqlray tpch --help
 """
 
@@ -68,7 +69,7 @@ def guarded(action: Callable[[], int]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sqlray",
-        description="SQL over files and data frames, in one process.",
+        description="SQL over files and data frames, in one process or on a Ray cluster.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -108,13 +109,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="set an option, such as memory_limit=2GB; '.options' in the shell lists them",
     )
+    add_ray(parser)
     parser.add_argument("--version", action="version", version=f"sqlray {__version__}")
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
     form = options.format or (format_of(options.output) if options.output else None) or "table"
-    with sqlray.connect() as session:
+    with connect(options.ray) as session:
         for setting in options.settings:
             name, separator, value = setting.partition("=")
             if not separator:

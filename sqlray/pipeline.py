@@ -11,8 +11,10 @@ from executor.analyze import analyze as measure
 from executor.arrow_output import to_arrow
 from executor.cancellation import Cancellation
 from executor.driver import Execution
-from executor.kernels import KernelOptions
-from executor.metrics import ProgressListener, QueryMetrics
+from executor.metrics import ProgressListener
+from executor.runners.backend import Backend, RunSettings
+from executor.runners.base import Runner, StageProgress
+from executor.runners.local import LocalBackend
 from planner.explain import explain_query
 from planner.logical import LogicalPlan
 from planner.optimizer.context import OptimizerContext
@@ -31,6 +33,7 @@ class PlannedQuery:
     physical: PhysicalQuery
     names: tuple[str, ...]
     options: Options
+    backend: Backend
     estimator: Estimator = field(repr=False)
 
     @property
@@ -42,21 +45,22 @@ class PlannedQuery:
     def execution(
         self, cancellation: Cancellation | None = None, listener: ProgressListener | None = None
     ) -> Execution:
-        return Execution(
-            self.physical.graph,
-            self.options.memory_limit,
-            self.options.temp_directory,
-            cancellation or Cancellation(),
-            listener,
-            KernelOptions(),
-            QueryMetrics(),
-        )
+        return Execution(self.physical.graph, self._runner, cancellation or Cancellation(), listener)
+
+    @property
+    def _settings(self) -> RunSettings:
+        return RunSettings(self.options.memory_limit, self.options.temp_directory)
+
+    def _runner(self, cancellation: Cancellation, progress: StageProgress) -> Runner:
+        return self.backend.runner(self._settings, cancellation, progress)
 
     def explain(self, analyze: bool) -> str:
         """The stages of the plan with estimated rows and costs; ``analyze`` runs it and adds what was measured."""
         if not analyze:
             return explain_query(self.physical)
-        metrics = measure(self.execution())
+        # Operators are told apart by running each by itself, for which this process is the place.
+        runner = LocalBackend().runner(self._settings, Cancellation(), lambda stage, tasks, rows: None)
+        metrics = measure(self.physical.graph, runner)
         text = explain_query(self.physical, metrics.operators)
         spilled = f", {metrics.spilled_bytes / 1e6:.1f} MB spilled" if metrics.spilled_bytes else ""
         return f"{text}\n\nTotal {metrics.seconds:.3f} s, operator by operator{spilled}"
@@ -68,19 +72,21 @@ class PlannedQuery:
             yield from to_arrow(frame, schema).to_batches()
 
 
-def plan(bound: LogicalPlan, names: tuple[str, ...], options: Options) -> PlannedQuery:
-    """Optimize and plan a bound query.
+def plan(bound: LogicalPlan, names: tuple[str, ...], options: Options, backend: Backend) -> PlannedQuery:
+    """Optimize and plan a bound query for the place where it will run.
 
     Raises:
         PlanError: an optimizer rule broke the plan.
     """
     estimator = Estimator()
     optimized = optimize(bound, OptimizerContext(estimator, frozenset(options.disabled_rules)))
+    cluster = backend.cluster(options.memory_limit)
     context = PhysicalContext(
         estimator,
         partitions=options.partitions,
         staged=options.staged,
-        memory_limit=options.memory_limit,
+        nodes=cluster.nodes,
+        memory_limit=cluster.memory_limit,
         broadcast_limit=options.broadcast_limit,
     )
-    return PlannedQuery(bound, optimized, plan_query(optimized, context), names, options, estimator)
+    return PlannedQuery(bound, optimized, plan_query(optimized, context), names, options, backend, estimator)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from executor.runners.ray import Dataset
+
 # The width of a displayed result where there is no terminal to ask.
 _NO_TERMINAL = (120, 40)
 
@@ -34,6 +36,7 @@ class Result:
         message: what a statement without rows did, such as ``CREATE TABLE``; text that is displayed instead of
             a table, such as a plan.
         options: how the result is displayed.
+        dataset: runs the query and leaves its rows on the cluster; None where there is none.
     """
 
     def __init__(
@@ -44,12 +47,14 @@ class Result:
         message: str | None = None,
         *,
         options: Options | None = None,
+        dataset: Callable[[], object | None] = lambda: None,
     ) -> None:
         self.schema = schema
         self.message = message
         self._run = run
         self._explain = explain
         self._options = options or Options()
+        self._dataset = dataset
         self._table: pa.Table | None = None
         self._cursor: Iterator[tuple[Any, ...]] | None = None
 
@@ -87,6 +92,13 @@ class Result:
         frame = pl.from_arrow(self.to_arrow().rename_columns(unique_names(self.columns)))
         assert isinstance(frame, pl.DataFrame)
         return frame
+
+    def to_ray_dataset(self) -> Dataset:
+        """All rows as a Ray Dataset. On a cluster they stay in its object store, and do not pass through here."""
+        from executor.runners.ray import to_dataset
+
+        found: Any = self._dataset() if self._table is None else None
+        return to_dataset(self.to_arrow()) if found is None else found
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows as a stream of record batches."""

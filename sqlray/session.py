@@ -15,6 +15,8 @@ import pyarrow as pa
 
 from executor.cancellation import Cancellation
 from executor.metrics import ProgressListener
+from executor.runners.backend import Backend
+from executor.runners.local import LocalBackend
 from executor.sources.base import Source
 from executor.sources.files import open_files, snapshot
 from executor.sources.memory import memory_table
@@ -29,7 +31,7 @@ from planner.statements import Query
 from sqlray import commands, pipeline
 from sqlray.options import OptionRow, Options
 from sqlray.result import Result
-from sqlray.variables import caller_frame, find_variable
+from sqlray.variables import as_dataset, caller_frame, find_variable
 
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 
@@ -49,10 +51,12 @@ class Session:
     A session may be used from several threads. Tables are immutable: a query sees those of the moment it was made.
 
     Args:
+        backend: where queries run; this process by default.
         options: values of options by name, see ``Session.options()``.
     """
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, backend: Backend | None = None, /, **options: object) -> None:
+        self._backend = backend or LocalBackend()
         self._options = Options()
         self._catalog = Catalog()
         self._files: dict[str, RegisteredFiles] = {}
@@ -106,7 +110,7 @@ class Session:
         Args:
             name: the table's name.
             source: a path, glob, directory, URL, or list of paths; an Arrow table or reader, a Polars or pandas frame,
-                a list of dicts, a dict of columns, or anything with ``__arrow_c_stream__``.
+                a Ray Dataset, a list of dicts, a dict of columns, or anything with ``__arrow_c_stream__``.
 
         Raises:
             BindError: nothing is there, or it is not a source of rows.
@@ -177,9 +181,11 @@ class Session:
             cancellation.cancel()
 
     def close(self) -> None:
-        """Cancel what is running and forget all tables. The session can be used again."""
+        """Cancel what is running, forget all tables, and stop what the session started. A session that runs queries in
+        this process can be used again."""
         self.cancel()
         self._catalog = Catalog()
+        self._backend.close()
 
     def __enter__(self) -> Session:
         return self
@@ -214,6 +220,9 @@ class Session:
             return open_files(paths, name=name)
         if isinstance(source, Source):
             return source
+        dataset = as_dataset(name, source)
+        if dataset is not None:
+            return dataset
         try:
             return memory_table(name, source)
         except (TypeError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -255,7 +264,7 @@ class Session:
 
     def run_query(self, query: Query) -> Result:
         """Plan a bound query; it runs when the Result is asked for rows."""
-        planned = pipeline.plan(query.plan, query.names, self._options)
+        planned = pipeline.plan(query.plan, query.names, self._options, self._backend)
 
         def run() -> Iterator[pa.RecordBatch]:
             cancellation = Cancellation()
@@ -265,7 +274,10 @@ class Session:
             finally:
                 self._running.discard(cancellation)
 
-        return Result(planned.schema, run, planned.explain, options=self._options)
+        def dataset() -> object | None:
+            return self._backend.dataset(planned.execution(listener=self.progress), planned.schema)
+
+        return Result(planned.schema, run, planned.explain, options=self._options, dataset=dataset)
 
 
 def _paths(source: object) -> str | list[str] | None:
@@ -277,19 +289,31 @@ def _paths(source: object) -> str | list[str] | None:
     return None
 
 
-def connect(target: str = "local", **options: object) -> Session:
+def connect(target: str = "local", *, address: str | None = None, **options: object) -> Session:
     """A new session.
 
     Args:
-        target: "local" runs queries in this process, with nothing to start.
+        target: "local" runs queries in this process, with nothing to start; "ray" on a Ray cluster.
+        address: the cluster's, such as ``10.0.0.1:6379`` or ``ray://head:10001``. By default the one that this process
+            is connected to, that RAY_ADDRESS names, or that runs on this machine; else one is started on this machine
+            and stopped with the session.
         options: values of options by name.
 
     Raises:
         UnsupportedError: there is no runner of that name.
+        ExecutionError: there is no cluster at ``address``.
     """
-    if target != "local":
-        raise UnsupportedError(f"cannot connect to {target!r}", hint="sqlray.connect() runs in this process")
-    return Session(**options)
+    match target:
+        case "local":
+            if address is not None:
+                raise UnsupportedError("only a cluster has an address", hint='sqlray.connect("ray", address=…)')
+            return Session(**options)
+        case "ray":
+            from executor.runners.ray import RayBackend
+
+            return Session(RayBackend(address), **options)
+        case _:
+            raise UnsupportedError(f"cannot connect to {target!r}", hint='sqlray.connect() or sqlray.connect("ray")')
 
 
 _default: Session | None = None

@@ -13,6 +13,7 @@ from planner.errors import ExecutionError
 from sqlray.console import format_seconds
 from sqlray.format import FORMATS, format_of, whole_file, write_result
 from sqlray.options import Options, format_size
+from sqlray.ray_option import add_ray
 from sqlray.result import Result
 from sqlray.tpch_data import data_size, default_directory, ensure_data, generate, table_paths
 from sqlray.tpch_engines import PEERS, check_installed, open_engine
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="set an option"
         )
+        add_ray(command)
     return parser
 
 
@@ -128,7 +130,7 @@ def _settings(options: argparse.Namespace) -> dict[str, str]:
         settings |= {"partitions": options.partitions, "staged": "true"}
     for name, value in settings.items():
         Options().set(name, value)  # a wrong value should fail before anything runs
-    return settings
+    return settings if options.ray is None else {**settings, "ray": options.ray}
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 import pyarrow as pa
 
-import sqlray
 from planner.errors import ExecutionError
+from sqlray.ray_option import connect
 from tpch_queries import query
 
 Engine = Callable[[int], pa.Table]
@@ -23,7 +23,8 @@ def check_installed(engine: str) -> None:
 
 
 def open_engine(name: str, paths: dict[str, str], settings: dict[str, str]) -> Engine:
-    """An engine over a data directory's tables. The settings are sqlray's options; peers run as they come."""
+    """An engine over a data directory's tables. The settings are sqlray's options, and as ``ray`` the address of a
+    cluster (empty: any); peers run as they come."""
     match name:
         case "sqlray":
             return _sqlray(paths, settings)
@@ -36,9 +37,10 @@ def open_engine(name: str, paths: dict[str, str], settings: dict[str, str]) -> E
 
 
 def _sqlray(paths: dict[str, str], settings: dict[str, str]) -> Engine:
-    session = sqlray.connect()
+    session = connect(settings.get("ray"))
     for option, value in settings.items():
-        session.set_option(option, value)
+        if option != "ray":
+            session.set_option(option, value)
     for table, path in paths.items():
         session.register(table, path)
     return lambda number: session.sql(query(number)).to_arrow()

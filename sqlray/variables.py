@@ -31,9 +31,20 @@ def find_variable(name: str, frame: FrameType | None) -> Source | None:
         return None
     scopes: tuple[Mapping[str, Any], ...] = (frame.f_locals, frame.f_globals)
     for scope in scopes:
+        if name in scope and (dataset := as_dataset(name, scope[name])) is not None:
+            return dataset
         if name in scope and is_rows(scope[name]):
             return memory_table(name, _rows(scope[name]))
     return None
+
+
+def as_dataset(name: str, value: object) -> Source | None:
+    """The table over a Ray Dataset; None for any other value. Ray is imported only where somebody has a Dataset."""
+    if type(value).__module__.split(".")[:2] != ["ray", "data"]:
+        return None
+    from executor.runners.ray import dataset_table, is_dataset
+
+    return dataset_table(name, value) if is_dataset(value) else None
 
 
 _read: WeakKeyDictionary[pa.RecordBatchReader, pa.Table] = WeakKeyDictionary()

@@ -17,7 +17,7 @@ from planner.catalog import ColumnStatistics, Split, TableStatistics
 _SAMPLE = 20_000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class MemoryTable:
     """Rows held as one Polars frame.
 

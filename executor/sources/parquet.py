@@ -56,8 +56,12 @@ class ParquetTable:
     _samples: dict[str, pl.Series] = field(default_factory=dict, repr=False)
     _actual: list[pl.Schema] = field(default_factory=list, repr=False)  # the reader's schema, once it is known
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Without what was found out about the files: a worker that needs it looks again."""
+        return ParquetTable, (self.name, self.paths, self.keys, self.schema, self.hive, self.hive_values)
+
     def statistics(self, columns: Sequence[str]) -> TableStatistics:
-        rows = sum(_footers[k].metadata.num_rows for k in self.keys)
+        rows = sum(_footer(k).metadata.num_rows for k in self.keys)
         self._sample([c for c in columns if c not in self._columns and c not in self.hive])
         found = {}
         for name in columns:
@@ -75,7 +79,7 @@ class ParquetTable:
         return TableStatistics(rows, True, found)
 
     def _column(self, name: str, rows: int) -> ColumnStatistics:
-        groups = [g for k in self.keys for g in column_groups(_footers[k], name)]
+        groups = [g for k in self.keys for g in column_groups(_footer(k), name)]
         merged = merge_bounds(groups)
         dtype = self.schema.field(name).type
         ndv, width = guess(self._samples.get(name), rows, is_clustered(groups, merged), dtype)
@@ -90,10 +94,10 @@ class ParquetTable:
     def _sample(self, columns: Sequence[str]) -> None:
         """Read some rows of columns, together, from a row group in the middle of the largest file."""
         known = [c for c in columns if types.normalize(self.schema.field(c).type) is not None]
-        key = max(self.keys, key=lambda k: _footers[k].metadata.num_rows, default=None)
-        if not known or key is None or _footers[key].metadata.num_rows == 0:
+        key = max(self.keys, key=lambda k: _footer(k).metadata.num_rows, default=None)
+        if not known or key is None or _footer(key).metadata.num_rows == 0:
             return
-        footer = _footers[key].metadata
+        footer = _footer(key).metadata
         with opening(self.name, "Parquet"), pq.ParquetFile(key[0], metadata=footer, pre_buffer=False) as file:
             middle = [file.num_row_groups // 2]
             batch = next(file.iter_batches(_SAMPLE_ROWS, middle, known, use_threads=False), None)
@@ -104,7 +108,7 @@ class ParquetTable:
     def splits(self) -> tuple[Split, ...]:
         found = []
         for path, key in zip(self.paths, self.keys, strict=True):
-            metadata, at = _footers[key].metadata, 0
+            metadata, at = _footer(key).metadata, 0
             for i in range(metadata.num_row_groups):
                 group = metadata.row_group(i)
                 found.append(Split((path, at, group.num_rows), group.num_rows, group.total_byte_size))
@@ -113,9 +117,9 @@ class ParquetTable:
 
     def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
         readable(self.schema, columns, self.name)
-        for path, key in zip(self.paths, self.keys, strict=True):
-            if read_footer(path) != key:  # what was proved of the old file does not hold for the new one
-                raise ExecutionError(f"{path} changed while the query was being planned", hint="run the query again")
+        for key in self.keys:
+            if read_footer(key[0]) != key:  # what was proved of the old file does not hold for the new one
+                raise _changed(key)
         if splits is None:
             frame = self._open(list(self.paths))
         else:
@@ -211,6 +215,21 @@ def read_footer(path: str) -> FileKey:
         raise ExecutionError(f"no permission to read {path}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ExecutionError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from None
+
+
+def _footer(key: FileKey) -> Footer:
+    """The footer of a file as it was when its table was opened.
+
+    Raises:
+        ExecutionError: the file is another one now.
+    """
+    if key not in _footers and read_footer(key[0]) != key:
+        raise _changed(key)
+    return _footers[key]
+
+
+def _changed(key: FileKey) -> ExecutionError:
+    return ExecutionError(f"{key[0]} changed while the query was being planned", hint="run the query again")
 
 
 def column_groups(footer: Footer, name: str) -> tuple[ColumnStatistics, ...]:

@@ -15,7 +15,7 @@ import pytest
 
 import executor
 import sqlray
-from executor.partition import even_partition, hash_partition
+from executor.partition import hash_partition, row_partition
 
 COUNT = 7
 
@@ -84,8 +84,15 @@ def test_the_same_in_every_process() -> None:
 def test_edges() -> None:
     empty = pl.DataFrame({"k": []}, schema={"k": pl.Int64})
     assert hash_partition(empty, [pl.col("k")], 3) == [None] * 3
-    parts = even_partition(pl.DataFrame({"k": range(5)}), 3, 1)
-    assert sorted(v for p in parts if p is not None for v in p["k"]) == list(range(5))
+    parts = row_partition(pl.DataFrame({"k": range(500)}), 3)
+    assert sorted(v for p in parts if p is not None for v in p["k"]) == list(range(500))
+    assert all(p is not None and 100 < p.height < 240 for p in parts)
+
+
+def test_a_row_belongs_to_a_partition_wherever_it_stands() -> None:
+    frame = pl.DataFrame({"k": range(100), "s": ["a", None] * 50})
+    there, back = row_partition(frame, 4), row_partition(frame.reverse(), 4)
+    assert [p is not None and p.rows() for p in there] == [p is not None and p.sort("k").rows() for p in back]
 
 
 REDIVIDED = [

@@ -1,0 +1,99 @@
+"""What every runner offers the driver: stages run, their blocks, and rows handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import polars as pl
+
+from planner.expr import Field, Schema
+from planner.physical import Arbitrary, HashPartitioned, Partitioning
+from planner.stages import Stage
+
+
+class Block(Protocol):
+    """Some rows of a finished stage, wherever they are."""
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+
+@dataclass(slots=True)
+class StageOutput:
+    """A finished stage: the blocks of each output partition, in task order."""
+
+    schema: Schema
+    partitioning: Partitioning | None
+    partitions: Sequence[Sequence[Block]]
+
+    @property
+    def rows(self) -> int:
+        return sum(b.rows for p in self.partitions for b in p)
+
+    @property
+    def bytes(self) -> int:
+        return sum(b.bytes for p in self.partitions for b in p)
+
+    def blocks(self, partition: int | None = None) -> list[Block]:
+        """The blocks of one partition, or of all."""
+        if partition is not None:
+            return list(self.partitions[partition])
+        return [b for blocks in self.partitions for b in blocks]
+
+
+StageProgress = Callable[[Stage, int, int], None]
+"""Told of a stage's finished tasks and the rows that it has made so far."""
+
+
+class Runner(Protocol):
+    """Runs the stages of one query. ``submit`` starts stages, ``wait`` gives them back one by one as they finish."""
+
+    @property
+    def spilled_bytes(self) -> int:
+        """Bytes that went to disk so far."""
+        ...
+
+    def submit(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> None:
+        """Start a stage; the stages it reads have finished."""
+        ...
+
+    def wait(self) -> tuple[Stage, StageOutput]:
+        """A submitted stage that has finished.
+
+        Raises:
+            ExecutionError: a task failed.
+            CancelledError: the query was cancelled.
+        """
+        ...
+
+    def stream(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> Iterator[pl.DataFrame]:
+        """Run the last stage and hand over its rows, tasks in order."""
+        ...
+
+    def distinct(self, output: StageOutput, column: Field) -> pl.Series:
+        """The values of a finished stage's column, without NULL, each once."""
+        ...
+
+    def free(self, output: StageOutput) -> None:
+        """Forget the blocks of a stage that nothing reads any more."""
+        ...
+
+    def close(self) -> None:
+        """Stop what runs and forget everything."""
+        ...
+
+
+def partition_count(output: Partitioning | None, tasks: int) -> int:
+    """The output partitions of a stage of so many tasks."""
+    match output:
+        case HashPartitioned(_, count) | Arbitrary(count):
+            return count
+        case None:
+            return tasks
+        case _:
+            return 1

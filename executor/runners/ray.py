@@ -1,0 +1,439 @@
+"""Tasks on a Ray cluster: blocks lie in Ray's object store, and a worker or node that dies costs time, no rows.
+
+A task takes a node's CPUs and its kernels use as many threads. Ray moves blocks to where they are read, prefers nodes
+that hold them, spills them to disk, and runs tasks again whose worker or output is lost. The driver holds references
+and counts alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import ray
+import ray.data
+from ray import ObjectRef, cloudpickle
+from ray._private.state import available_resources_per_node  # ray.data uses it too: there is no public form
+from ray.data import Dataset as Dataset
+from ray.exceptions import (
+    GetTimeoutError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayError,
+    RaySystemError,
+    RayTaskError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
+
+from executor.cancellation import Cancellation
+from executor.driver import Execution
+from executor.runners import bootstrap
+from executor.runners.backend import RunSettings
+from executor.runners.base import Runner, StageOutput, StageProgress, partition_count
+from executor.runners.worker import ClusterInput, ClusterTask, TaskReport, dump_task, to_block, to_frame
+from executor.sources.base import engine_schema
+from executor.sources.memory import MemoryTable
+from planner.catalog import ColumnStatistics, Split, Table, TableStatistics
+from planner.cost import ClusterInfo
+from planner.errors import ExecutionError, SqlrayError
+from planner.errors import OutOfMemoryError as QueryOutOfMemoryError
+from planner.expr import Field, column_name
+from planner.physical import InputExec, PhysicalPlan, ScanExec
+from planner.stages import Stage, task_plan
+from planner.tree import transform_up, walk
+
+_TICK = 0.2  # seconds between looks at whether the query shall stop
+_RETRIES = 10  # runs of a task that dies with its worker or node
+_SMALLER = 4  # a task that was killed for memory runs again in so many times more pieces …
+_ATTEMPTS = 4  # … and so many times
+_USABLE = 0.8  # of the memory that Ray leaves to the processes of a node
+
+cloudpickle.register_pickle_by_value(bootstrap)  # type: ignore[no-untyped-call]
+_run = ray.remote(bootstrap.run_in_worker)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RemoteBlock:
+    """Rows in the object store, as an Arrow table."""
+
+    ref: ObjectRef[Any]
+    rows: int
+    bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class _Attempt:
+    """A task under way: its report and its partitions come under these references."""
+
+    stage: Stage
+    task: int
+    inputs: Mapping[int, StageOutput]
+    memory_limit: int
+    schema: pa.Schema | None = None
+    number: int = 1
+    partitions: list[ObjectRef[Any]] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class _Unfinished:
+    """A stage under way: the reports and partitions of the tasks that have finished."""
+
+    stage: Stage
+    done: dict[int, tuple[TaskReport, list[ObjectRef[Any]]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DatasetTable:
+    """A Ray Dataset as a table: its blocks stay where they are."""
+
+    name: str
+    schema: pa.Schema
+    blocks: tuple[RemoteBlock, ...]
+
+    def statistics(self, columns: Sequence[str]) -> TableStatistics:
+        known = {c: ColumnStatistics() for c in columns}
+        return TableStatistics(sum(b.rows for b in self.blocks), True, known)
+
+    def splits(self) -> tuple[Split, ...]:
+        return tuple(Split(i, b.rows, b.bytes) for i, b in enumerate(self.blocks))
+
+    def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
+        """In this process: the blocks are fetched."""
+        part = self.of(splits) if splits is not None else self
+        frames = [to_frame(b) for b in ray.get([b.ref for b in part.blocks])]
+        frame = pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame(self.schema.empty_table())
+        return MemoryTable(self.name, frame, self.schema).scan(columns, None)
+
+    def of(self, splits: Sequence[Split]) -> DatasetTable:
+        """The table with some of its blocks."""
+        return replace(self, blocks=tuple(self.blocks[s.part] for s in splits))
+
+
+def dataset_table(name: str, dataset: Any) -> DatasetTable:
+    """A table over a ``ray.data.Dataset``, which runs if it has not."""
+    refs = dataset.to_arrow_refs()
+    shapes = ray.get([_shape.remote(ref) for ref in refs])
+    blocks = tuple(RemoteBlock(r, rows, size) for r, (rows, size, _) in zip(refs, shapes, strict=True) if rows)
+    schema = next((s for rows, _, s in shapes if rows), None) or next((s for *_, s in shapes), pa.schema([]))
+    return DatasetTable(name, engine_schema(schema, name), blocks)
+
+
+def is_dataset(value: object) -> bool:
+    """Whether a value is a ``ray.data.Dataset``."""
+    return isinstance(value, Dataset)
+
+
+def to_dataset(table: pa.Table) -> Dataset:
+    """A ``ray.data.Dataset`` of rows in this process."""
+    return ray.data.from_arrow(table)
+
+
+@ray.remote(num_cpus=0)
+def _shape(block: pa.Table) -> tuple[int, int, pa.Schema]:
+    return block.num_rows, block.nbytes, block.schema
+
+
+class RayBackend:
+    """A Ray cluster: the one this process is connected to, the one at ``address`` or that runs already, else a new one
+    on this machine that stops with the session.
+
+    Args:
+        address: ``host:port``, ``ray://host:port``, ``auto``, or None for RAY_ADDRESS or whatever there is.
+
+    Raises:
+        ExecutionError: there is no cluster at ``address``.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        self._joined = ray.is_initialized()
+        if not self._joined:
+            try:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+            except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+                raise ExecutionError(
+                    f"cannot connect to a Ray cluster at {address or os.environ.get('RAY_ADDRESS') or 'auto'}: {error}",
+                    hint="start one with `ray start --head`, or leave the address out for one on this machine",
+                ) from None
+        spec = importlib.util.find_spec("executor")
+        assert spec is not None
+        assert spec.origin is not None
+        root = Path(spec.origin).parents[1]
+        self._digest = bootstrap.digest(root)
+        self._archive = ray.put(bootstrap.pack(root))
+        self._claimed: dict[ObjectRef[Any], float] = {}
+        self._tables: weakref.WeakKeyDictionary[MemoryTable, ObjectRef[Any]] = weakref.WeakKeyDictionary()
+
+    def cluster(self, memory_limit: int) -> ClusterInfo:
+        nodes = _nodes()
+        available = min(int(n.get("memory", memory_limit) * _USABLE) for n in nodes)
+        return ClusterInfo(len(nodes), min(int(n["CPU"]) for n in nodes), min(memory_limit, available))
+
+    def runner(self, settings: RunSettings, cancellation: Cancellation, progress: StageProgress) -> RayRunner:
+        cluster = self.cluster(settings.memory_limit)
+        return RayRunner(self, settings, cluster, self._claim(cluster.cpus), cancellation, progress)
+
+    def _claim(self, cpus: int) -> float:
+        """The CPUs that each task of a query asks for: a node's, or what others leave where that is less. An actor that
+        waits for the query keeps its own, and a claim for more than the rest of its node would wait for ever."""
+        nodes: dict[str, dict[str, float]] = available_resources_per_node()  # type: ignore[no-untyped-call]
+        free = max((n.get("CPU", 0.0) for n in nodes.values()), default=0.0) + sum(self._claimed.values())
+        return float(max(1, min(cpus, int(free))))
+
+    def start(self, attempt: _Attempt, runner: RayRunner) -> ObjectRef[Any]:
+        """Start a task; returns the reference of its report."""
+        settings, cluster = runner.settings, runner.cluster
+        stage = attempt.stage
+        plan = task_plan(stage, attempt.task)
+        inputs: list[ClusterInput] = []
+        blocks: list[ObjectRef[Any]] = []
+        for leaf in {n.stage: n for n in walk(plan) if isinstance(n, InputExec)}.values():
+            source = attempt.inputs[leaf.stage]
+            found = _remote(source, attempt.task if leaf.partitioned else None)
+            inputs.append(ClusterInput(leaf.stage, source.partitioning, len(found)))
+            blocks += [b.ref for b in found]
+        count = _partitions_of_a_task(stage)
+        sent = ClusterTask(
+            _with_own_splits(plan),
+            tuple(inputs),
+            stage.output,
+            count,
+            attempt.memory_limit,
+            settings.temp_directory,
+            settings.kernels,
+            attempt.schema,
+        )
+        payload, tables = dump_task(sent, self._detached)
+        options = {
+            "num_cpus": runner.claim,
+            "num_returns": count + 1,
+            "max_retries": _RETRIES,
+            "name": f"sqlray stage {stage.id}: {stage.name}",
+        }
+        arguments = (self._digest, self._archive, cluster.cpus, payload, len(tables), *tables, *blocks)
+        refs: list[ObjectRef[Any]] = _run.options(**options).remote(*arguments)
+        attempt.partitions = refs[1:]
+        self._claimed[refs[0]] = runner.claim
+        return refs[0]
+
+    def ended(self, report: ObjectRef[Any]) -> None:
+        """Note that a task runs no more."""
+        self._claimed.pop(report, None)
+
+    def _detached(self, table: Table) -> list[ObjectRef[Any]] | None:
+        """The blocks of a table whose rows are in memory, here (put once for all queries) or on the cluster."""
+        match table:
+            case MemoryTable():
+                ref = self._tables.get(table)
+                if ref is None:
+                    ref = self._tables[table] = ray.put(to_block(table.frame))
+                return [ref]
+            case DatasetTable():
+                return [b.ref for b in table.blocks]
+            case _:
+                return None
+
+    def dataset(self, execution: Execution, schema: pa.Schema) -> Dataset:
+        def finish(runner: Runner, last: Stage, inputs: Mapping[int, StageOutput]) -> None:
+            assert isinstance(runner, RayRunner)
+            runner.submit(last, inputs, schema)
+
+        output = execution.output(finish)
+        refs: list[Any] = [b.ref for b in _remote(output)]
+        return ray.data.from_arrow_refs(refs) if refs else ray.data.from_arrow(schema.empty_table())
+
+    def close(self) -> None:
+        self._tables.clear()
+        if not self._joined and ray.is_initialized():
+            ray.shutdown()
+
+
+@dataclass(slots=True, eq=False)
+class RayRunner:
+    """Runs the stages of one query; tasks of all submitted stages run side by side as the cluster has room."""
+
+    backend: RayBackend
+    settings: RunSettings
+    cluster: ClusterInfo
+    claim: float
+    cancellation: Cancellation
+    progress: StageProgress
+    spilled_bytes: int = 0
+    _attempts: dict[ObjectRef[Any], _Attempt] = field(default_factory=dict)
+    _stages: dict[int, _Unfinished] = field(default_factory=dict)
+
+    def submit(
+        self, stage: Stage, inputs: Mapping[int, StageOutput], schema: pa.Schema | None = None
+    ) -> None:
+        """Start a stage. With a ``schema`` its blocks have these columns, under their users' names."""
+        # The driver forgets the blocks of a finished stage; a task that runs again for memory needs its own view.
+        view = {i: inputs[i] for i in stage.inputs}
+        self._stages[stage.id] = _Unfinished(stage)
+        for task in range(stage.tasks):
+            self._start(_Attempt(stage, task, view, self.cluster.memory_limit, schema))
+
+    def wait(self) -> tuple[Stage, StageOutput]:
+        while True:
+            attempt, report = self._next_report()
+            unfinished = self._stages[attempt.stage.id]
+            unfinished.done[attempt.task] = report, attempt.partitions
+            rows = sum(sum(r.rows) for r, _ in unfinished.done.values())
+            self.progress(attempt.stage, len(unfinished.done), rows)
+            if len(unfinished.done) == attempt.stage.tasks:
+                del self._stages[attempt.stage.id]
+                return attempt.stage, _output(unfinished)
+
+    def stream(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> Iterator[pl.DataFrame]:
+        self.submit(stage, inputs)
+        unfinished = self._stages[stage.id]
+        for task in range(stage.tasks):
+            while task not in unfinished.done:
+                attempt, report = self._next_report()
+                unfinished.done[attempt.task] = report, attempt.partitions
+            report, (rows,) = unfinished.done.pop(task)
+            if sum(report.rows):
+                yield self._fetch(rows, stage, task)
+
+    def distinct(self, output: StageOutput, column: Field) -> pl.Series:
+        name = column_name(column)
+        frames = [to_frame(self._get(b.ref).select([name])) for b in _remote(output)]
+        if not frames:
+            return pl.Series(name, [])
+        return pl.concat(frames).to_series().drop_nulls().unique()
+
+    def free(self, output: StageOutput) -> None:
+        """Nothing to do: Ray frees a block with the last reference to it."""
+
+    def close(self) -> None:
+        for report in self._attempts:
+            ray.cancel(report, force=False)
+            self.backend.ended(report)
+        self._attempts.clear()
+        self._stages.clear()
+
+    def _start(self, attempt: _Attempt) -> None:
+        self._attempts[self.backend.start(attempt, self)] = attempt
+
+    def _next_report(self) -> tuple[_Attempt, TaskReport]:
+        """The next task that has finished; one that was killed for memory is started again in smaller pieces."""
+        while True:
+            ref = self._next_ready(list(self._attempts))
+            attempt = self._attempts.pop(ref)
+            self.backend.ended(ref)
+            try:
+                report: TaskReport = ray.get(ref)
+            except OutOfMemoryError:
+                if attempt.number == _ATTEMPTS:
+                    raise QueryOutOfMemoryError(
+                        f"{_place(attempt.stage, attempt.task)} was killed for memory {attempt.number} times, the last "
+                        f"time with a limit of {attempt.memory_limit / 1e6:.0f} MB",
+                        hint="SET memory_limit lower, so that a task's part is smaller, or give the nodes more memory",
+                    ) from None
+                smaller = max(attempt.memory_limit // _SMALLER, 1)
+                again = replace(attempt, memory_limit=smaller, number=attempt.number + 1, partitions=[])
+                self._start(again)
+                continue
+            except RayError as error:
+                raise _failure(error, attempt.stage, attempt.task) from error
+            if report.error is not None:
+                raise report.error
+            self.spilled_bytes += report.spilled_bytes
+            return attempt, report
+
+    def _next_ready(self, refs: list[ObjectRef[Any]]) -> ObjectRef[Any]:
+        while True:
+            self.cancellation.check()
+            ready, _ = ray.wait(refs, timeout=_TICK, fetch_local=False)
+            if ready:
+                return ready[0]
+
+    def _fetch(self, ref: ObjectRef[Any], stage: Stage, task: int) -> pl.DataFrame:
+        try:
+            return to_frame(self._get(ref))
+        except RayError as error:
+            raise _failure(error, stage, task) from error
+
+    def _get(self, ref: ObjectRef[Any]) -> Any:
+        while True:
+            self.cancellation.check()
+            try:
+                return ray.get(ref, timeout=_TICK)
+            except GetTimeoutError:
+                continue
+
+
+def _with_own_splits(plan: PhysicalPlan) -> PhysicalPlan:
+    """A task's plan in which the tables that are Ray Datasets have the task's blocks alone."""
+
+    def localize(node: PhysicalPlan) -> PhysicalPlan:
+        if isinstance(node, ScanExec) and isinstance(node.table, DatasetTable) and node.splits is not None:
+            return replace(node, table=node.table.of(node.splits), splits=None)
+        return node
+
+    return transform_up(plan, localize)
+
+
+def _partitions_of_a_task(stage: Stage) -> int:
+    """The partitions that each task of a stage divides its rows over."""
+    return 1 if stage.output is None else partition_count(stage.output, stage.tasks)
+
+
+def _output(finished: _Unfinished) -> StageOutput:
+    stage = finished.stage
+    partitions: list[list[RemoteBlock]] = [[] for _ in range(partition_count(stage.output, stage.tasks))]
+    for task in range(stage.tasks):
+        report, refs = finished.done[task]
+        for i, ref in enumerate(refs):
+            if report.rows[i]:
+                at = task if stage.output is None else i
+                partitions[at].append(RemoteBlock(ref, report.rows[i], report.bytes[i]))
+    return StageOutput(stage.plan.schema, stage.output, partitions)
+
+
+def _remote(output: StageOutput, partition: int | None = None) -> list[RemoteBlock]:
+    """The blocks of a stage that ran on the cluster."""
+    return [b for b in output.blocks(partition) if isinstance(b, RemoteBlock)]
+
+
+def _nodes() -> list[dict[str, float]]:
+    """The resources of every node that runs tasks.
+
+    Raises:
+        ExecutionError: there is none.
+    """
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    found = [n["Resources"] for n in nodes if n["Alive"] and n["Resources"].get("CPU", 0) >= 1]
+    if not found:
+        raise ExecutionError("the Ray cluster has no node with a CPU", hint="add one with `ray start --address=…`")
+    return found
+
+
+def _place(stage: Stage, task: int) -> str:
+    return f"task {task + 1} of {stage.tasks} of stage {stage.id} ({stage.name})"
+
+
+def _failure(error: RayError, stage: Stage, task: int) -> SqlrayError:
+    """What the user sees of an error of Ray's."""
+    where = _place(stage, task)
+    match error:
+        case RayTaskError():
+            return ExecutionError(f"{where} failed: {error.cause or error}")
+        case TaskCancelledError():
+            return ExecutionError(f"{where} was cancelled from outside")
+        case WorkerCrashedError():
+            return ExecutionError(
+                f"{where} died with its worker {_RETRIES + 1} times",
+                hint="the logs of the Ray node tell why; with too little memory, SET memory_limit lower",
+            )
+        case ObjectLostError() | RaySystemError():
+            return ExecutionError(f"rows that {where} needs are lost and cannot be computed again: {error}")
+        case _:
+            return ExecutionError(f"{where} failed: {type(error).__name__}: {error}")

@@ -1,0 +1,188 @@
+"""One task: a fragment run over its blocks, its rows divided over the stage's output partitions.
+
+A task is a pure function of its fragment and its blocks, wherever it runs: here, or in a worker of a cluster. Its rows
+are taken batch by batch and divided as they come, so that it needs no more memory than its operators hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from executor.blocks import BlockStore, StoredBlock, lazy
+from executor.cancellation import Cancellation
+from executor.expressions import key_expressions
+from executor.kernels import KernelOptions, compile_fragment, stream
+from executor.partition import hash_partition, row_partition
+from planner.errors import PlanError
+from planner.physical import (
+    Arbitrary,
+    Broadcast,
+    HashPartitioned,
+    InputExec,
+    Partitioning,
+    PhysicalPlan,
+    ScanExec,
+    Single,
+    ValuesExec,
+)
+from planner.tree import walk
+
+_PIECE = 32 << 20  # bytes that a partition collects before they become a block
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInput:
+    """The blocks of a stage that a task reads: all of them, or one partition (and how that was made)."""
+
+    blocks: Sequence[StoredBlock]
+    partitioning: Partitioning | None = None
+
+
+@dataclass(slots=True)
+class TaskContext:
+    """Where a task runs."""
+
+    store: BlockStore
+    memory_limit: int
+    cancellation: Cancellation
+    options: KernelOptions
+
+
+def run_task(
+    plan: PhysicalPlan, inputs: Mapping[int, TaskInput], take: Callable[[pl.DataFrame], bool], context: TaskContext
+) -> None:
+    """Run a fragment and hand its rows to ``take``, which returns True to stop.
+
+    Args:
+        inputs: what the fragment's ``InputExec``s read, by stage.
+
+    Raises:
+        ExecutionError: it failed.
+        CancelledError: the query was cancelled.
+    """
+    stopped = False
+
+    def offer(frame: pl.DataFrame) -> bool:
+        nonlocal stopped
+        stopped = take(frame)
+        return stopped
+
+    for sources in _pieces(plan, inputs, context):
+        stream(compile_fragment(plan, sources, context.options), offer, context.options)
+        context.cancellation.check()
+        if stopped:
+            return
+
+
+def _pieces(
+    plan: PhysicalPlan, inputs: Mapping[int, TaskInput], context: TaskContext
+) -> Iterator[dict[int, pl.LazyFrame]]:
+    """The inputs of the runs of a task: of one, or of several where its partition turned out too large for memory
+    (skew, or a wrong estimate) and can be divided further by the same keys."""
+    leaves = {n.stage: n for n in walk(plan) if isinstance(n, InputExec)}
+    shared = {s: lazy(inputs[s].blocks, n.schema) for s, n in leaves.items() if not n.partitioned}
+    own = {s: n for s, n in leaves.items() if n.partitioned}
+    size = sum(b.bytes for s in own for b in inputs[s].blocks)
+    count = -(-size * 3 // context.memory_limit)  # an operator holds about three times its input
+    if count <= 1 or not _divisible(plan, inputs):
+        yield {**shared, **{s: lazy(inputs[s].blocks, n.schema) for s, n in own.items()}}
+        return
+    divided = {s: _divide(n, inputs[s], count, context) for s, n in own.items()}
+    for i in range(count):
+        yield {**shared, **{s: lazy(parts[i], own[s].schema) for s, parts in divided.items()}}
+        for parts in divided.values():
+            context.store.free(parts[i])
+
+
+def _divide(leaf: InputExec, source: TaskInput, count: int, context: TaskContext) -> list[list[StoredBlock]]:
+    assert isinstance(source.partitioning, HashPartitioned)
+    keys = key_expressions(source.partitioning.keys)
+    parts: list[list[StoredBlock]] = [[] for _ in range(count)]
+    for block in source.blocks:
+        frame = lazy([block], leaf.schema).collect()
+        for part, rows in zip(parts, hash_partition(frame, keys, count, seed=1), strict=True):
+            if rows is not None:
+                part.append(context.store.put(rows))
+        context.cancellation.check()
+    return parts
+
+
+def _divisible(plan: PhysicalPlan, inputs: Mapping[int, TaskInput]) -> bool:
+    """Whether a task may run in pieces: what it would be if its inputs had been hashed into more partitions.
+
+    The plan is right for any number of hash partitions: whatever needs all rows in one place reads a gathered input
+    and so has no partitioned one. What every piece would read anew is the task's share of a scan, or constant rows;
+    and an input that is spread without keys, or stands as an earlier stage left it, has no keys to divide by.
+    """
+    for leaf in walk(plan):
+        match leaf:
+            case ScanExec() | ValuesExec():
+                return False
+            case InputExec(stage, _, partitioned=True):
+                if not isinstance(inputs[stage].partitioning, HashPartitioned):
+                    return False
+            case _:
+                pass
+    return True
+
+
+class PartitionSink:
+    """Divides batches of rows over ``count`` output partitions and keeps them as blocks.
+
+    Which rows a partition gets depends on the rows alone, not on the order in which they come: a task that runs again
+    for one lost partition gives that partition again. Without a partitioning the rows stay together, in the partition
+    that ``take`` is told.
+    """
+
+    def __init__(self, store: BlockStore, output: Partitioning | None, count: int) -> None:
+        self.rows = 0
+        self._store = store
+        self._output = output
+        self._open: list[list[pl.DataFrame]] = [[] for _ in range(count)]
+        self._open_bytes = [0] * count
+        self._blocks: list[list[StoredBlock]] = [[] for _ in range(count)]
+        self._keys = key_expressions(output.keys) if isinstance(output, HashPartitioned) else []
+
+    def take(self, frame: pl.DataFrame, partition: int = 0) -> None:
+        if frame.height == 0:
+            return
+        self.rows += frame.height
+        count = len(self._blocks)
+        match self._output:
+            case HashPartitioned():
+                for i, part in enumerate(hash_partition(frame, self._keys, count)):
+                    self._add(i, part)
+            case Arbitrary():
+                for i, part in enumerate(row_partition(frame, count)):
+                    self._add(i, part)
+            case Single() | Broadcast():
+                self._add(0, frame)
+            case None:
+                self._add(partition, frame)
+            case _:
+                raise PlanError(f"unknown partitioning {self._output!r}")
+        if sum(self._open_bytes) > self._store.limit // 2:
+            for i in range(count):
+                self._close(i)
+
+    def _add(self, i: int, part: pl.DataFrame | None) -> None:
+        if part is not None:
+            self._open[i].append(part)
+            self._open_bytes[i] += int(part.estimated_size())
+            if self._open_bytes[i] >= _PIECE:
+                self._close(i)
+
+    def _close(self, i: int) -> None:
+        if self._open[i]:
+            frame = pl.concat(self._open[i]) if len(self._open[i]) > 1 else self._open[i][0]
+            self._blocks[i].append(self._store.put(frame))
+            self._open[i], self._open_bytes[i] = [], 0
+
+    def finish(self) -> list[list[StoredBlock]]:
+        """The blocks of every partition."""
+        for i in range(len(self._blocks)):
+            self._close(i)
+        return self._blocks

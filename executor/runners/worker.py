@@ -1,0 +1,171 @@
+"""What a worker of a cluster does: one task, from the blocks it is sent to the blocks it gives back.
+
+Between processes a block is an Arrow table, whose buffers a worker reads where they lie in shared memory.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from executor.arrow_output import to_arrow
+from executor.blocks import BlockStore, StoredBlock, lazy
+from executor.cancellation import Cancellation
+from executor.kernels import KernelOptions
+from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task
+from executor.sources.memory import MemoryTable
+from planner.catalog import Table
+from planner.errors import SqlrayError
+from planner.physical import Partitioning, PhysicalPlan
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterTask:
+    """A task as it is sent to a worker. Its blocks follow, those of ``inputs`` in order."""
+
+    plan: PhysicalPlan
+    inputs: tuple[ClusterInput, ...]
+    output: Partitioning | None
+    partitions: int
+    memory_limit: int
+    temp_directory: str
+    options: KernelOptions
+    schema: pa.Schema | None = None  # of the blocks it gives back, if they leave the engine
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterInput:
+    """A stage that a task reads: how its partitions were made, and how many blocks of it follow."""
+
+    stage: int
+    partitioning: Partitioning | None
+    blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """What came of a task: rows and bytes of each output partition, or what went wrong."""
+
+    rows: tuple[int, ...] = ()
+    bytes: tuple[int, ...] = ()
+    seconds: float = 0.0
+    spilled_bytes: int = 0
+    error: SqlrayError | None = None
+
+
+def dump_task(task: ClusterTask, detach: Callable[[Table], Sequence[Any] | None]) -> tuple[bytes, list[Any]]:
+    """A task as bytes, and the blocks of the tables that travel beside it.
+
+    Args:
+        detach: the blocks of a table that is not sent with the plan; None for one that is (its files are).
+    """
+    buffer = io.BytesIO()
+    pickler = _Pickler(buffer, detach)
+    pickler.dump(task)
+    return buffer.getvalue(), pickler.blocks
+
+
+@dataclass(frozen=True, slots=True)
+class _BlocksAt:
+    """The blocks of a table in a task's list of them."""
+
+    first: int
+    count: int
+    name: str
+    schema: pa.Schema
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: io.BytesIO, detach: Callable[[Table], Sequence[Any] | None]) -> None:
+        super().__init__(file, protocol=5)
+        self.blocks: list[Any] = []
+        self._detach = detach
+        self._known: dict[int, _BlocksAt] = {}
+
+    def persistent_id(self, value: Any) -> _BlocksAt | None:
+        if id(value) in self._known:
+            return self._known[id(value)]
+        blocks = self._detach(value) if isinstance(value, Table) else None
+        if blocks is None:
+            return None
+        at = _BlocksAt(len(self.blocks), len(blocks), value.name, value.schema)
+        self._known[id(value)] = at
+        self.blocks += blocks
+        return at
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, blocks: Sequence[pa.Table]) -> None:
+        super().__init__(file)
+        self._blocks = blocks
+
+    def persistent_load(self, at: _BlocksAt) -> MemoryTable:
+        frames = [to_frame(b) for b in self._blocks[at.first : at.first + at.count]]
+        return MemoryTable(at.name, pl.concat(frames, how="vertical_relaxed"), at.schema)
+
+
+def to_block(frame: pl.DataFrame) -> pa.Table:
+    """A frame as it travels. Strings as LARGE_STRING: Ray copies views, and reads these in place."""
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def to_frame(block: pa.Table) -> pl.DataFrame:
+    frame = pl.DataFrame(block)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def run(
+    payload: bytes, tables: Sequence[pa.Table], blocks: Sequence[pa.Table]
+) -> Iterator[TaskReport | pa.Table | None]:
+    """Run a task: first its report, then the rows of every output partition (None for one without rows)."""
+    task: ClusterTask = _Unpickler(io.BytesIO(payload), tables).load()
+    started = time.perf_counter()
+    store = BlockStore(max(task.memory_limit // 4, 1), task.temp_directory)
+    try:
+        sink = PartitionSink(store, task.output, task.partitions)
+
+        def take(frame: pl.DataFrame) -> bool:
+            sink.take(frame)
+            return False
+
+        context = TaskContext(store, task.memory_limit, Cancellation(), task.options)
+        try:
+            run_task(task.plan, _inputs(task, blocks), take, context)
+            partitions = sink.finish()
+        except SqlrayError as error:
+            yield TaskReport(error=error)
+            yield from [None] * task.partitions
+            return
+        yield TaskReport(
+            tuple(sum(b.rows for b in p) for p in partitions),
+            tuple(sum(b.bytes for b in p) for p in partitions),
+            time.perf_counter() - started,
+            store.spilled_bytes,
+        )
+        for partition in partitions:
+            yield _handed_over(lazy(partition, task.plan.schema).collect(), task) if partition else None
+            store.free(partition)
+    finally:
+        store.close()
+
+
+def _handed_over(frame: pl.DataFrame, task: ClusterTask) -> pa.Table:
+    return to_block(frame) if task.schema is None else to_arrow(frame, task.schema)
+
+
+def _inputs(task: ClusterTask, blocks: Sequence[pa.Table]) -> dict[int, TaskInput]:
+    found: dict[int, TaskInput] = {}
+    at = 0
+    for source in task.inputs:
+        held = [StoredBlock(b.num_rows, b.nbytes, to_frame(b)) for b in blocks[at : at + source.blocks]]
+        found[source.stage] = TaskInput(held, source.partitioning)
+        at += source.blocks
+    return found

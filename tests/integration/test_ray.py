@@ -1,0 +1,280 @@
+"""Queries on Ray: the same answers as in this process, whatever the cluster does meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+import sqlray
+from tests.conftest import TPCH_TABLES
+from tpch_queries import NUMBERS, query
+
+pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+
+ROWS = pl.DataFrame(
+    {
+        "k": [i % 100 if i % 7 else None for i in range(20_000)],
+        "f": [float(i % 10) if i % 10 else -0.0 for i in range(20_000)],
+        "s": [f"name {i % 13}" for i in range(20_000)],
+        "v": list(range(20_000)),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Three nodes of one CPU each, on this machine."""
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 200 * 2**20})
+    for _ in range(2):
+        made.add_node(num_cpus=1, object_store_memory=200 * 2**20)
+    made.wait_for_nodes()
+    ray.init(address=made.address, log_to_driver=False, logging_level="error")
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture
+def session(cluster: Cluster) -> Iterator[sqlray.Session]:
+    with sqlray.connect("ray", memory_limit="500MB") as made:
+        yield made
+
+
+def with_tpch(session: sqlray.Session, data: Path) -> sqlray.Session:
+    for table in TPCH_TABLES:
+        session.register(table, str(data / f"{table}.parquet"))
+    return session
+
+
+@pytest.fixture(scope="module")
+def expected(tpch_data: Path) -> dict[int, pa.Table]:
+    local = with_tpch(sqlray.connect(), tpch_data)
+    return {n: local.sql(query(n)).to_arrow() for n in NUMBERS}
+
+
+def same(left: pa.Table, right: pa.Table) -> bool:
+    """Equal rows in equal order; doubles up to the order of summation."""
+    if left.schema != right.schema or left.num_rows != right.num_rows:
+        return False
+    for a, b in zip(left.to_pylist(), right.to_pylist(), strict=True):
+        for x, y in zip(a.values(), b.values(), strict=True):
+            if x != y and not (isinstance(x, float) and x == pytest.approx(y, rel=1e-12)):
+                return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"partitions": 3, "broadcast_limit": 1}], ids=["as planned", "everything shuffled"]
+)
+def test_tpch(
+    session: sqlray.Session, tpch_data: Path, expected: dict[int, pa.Table], options: dict[str, object]
+) -> None:
+    for name, value in options.items():
+        session.set_option(name, value)
+    with_tpch(session, tpch_data)
+    wrong = [n for n in NUMBERS if not same(session.sql(query(n)).to_arrow(), expected[n])]
+    assert not wrong
+
+
+def test_equal_keys_meet(session: sqlray.Session) -> None:
+    session.set_option("partitions", 4)
+    session.set_option("broadcast_limit", 1)
+    session.register("t", ROWS)
+    session.register("u", [{"f": 0.0, "d": 5}, {"f": 3.0, "d": None}])
+    text = """
+        select t.f + 0 as f, count(*) as n, count(distinct t.s) as names, min(t.v) as low
+        from t join u on t.f = u.f group by t.f order by 1
+    """
+    assert session.sql(text).fetchall() == [(0.0, 2000, 13, 0), (3.0, 2000, 13, 3)]
+    nulls = session.sql("select k, count(*) from t group by k order by k nulls first limit 1").fetchall()
+    assert nulls == [(None, ROWS["k"].null_count())]
+
+
+def test_tables_in_memory_are_sent_once(session: sqlray.Session) -> None:
+    session.register("t", ROWS)
+    for _ in range(3):
+        assert session.sql("select sum(v), max(s) from t").fetchall() == [(199990000, "name 9")]
+    assert len(session._backend._tables) == 1  # type: ignore[attr-defined]
+
+
+def test_errors_are_the_users(session: sqlray.Session) -> None:
+    session.register("t", ROWS)
+    with pytest.raises(sqlray.ExecutionError, match="convert"):
+        session.sql("select cast(s as integer) from t").to_arrow()
+    assert session.sql("select 1 as x").fetchall() == [(1,)]
+    with pytest.raises(sqlray.BindError, match="nosuch"):
+        session.sql("select nosuch from t")
+
+
+def test_a_result_is_a_dataset_and_a_dataset_is_a_table(session: sqlray.Session) -> None:
+    session.register("t", ROWS)
+    made = session.sql("select s, sum(v) as total from t group by s").to_ray_dataset()
+    assert made.count() == 13
+
+    def twice(batch: pa.Table) -> pa.Table:
+        return batch.append_column("twice", pa.array([2 * int(v) for v in batch["total"].to_pylist()]))
+
+    doubled = made.map_batches(twice, batch_format="pyarrow")  # noqa: F841 - queries find it by name
+    rows = session.sql("select s, twice from doubled where s = 'name 3'").fetchall()
+    assert rows == session.sql("select s, cast(2 * sum(v) as bigint) from t where s = 'name 3' group by s").fetchall()
+    assert session.sql("select count(*) from t where false").to_ray_dataset().count() == 1
+    assert session.sql("select v from t where false").to_ray_dataset().count() == 0
+    local = sqlray.connect()
+    assert local.sql("select count(*) from doubled").fetchall() == [(13,)]
+    assert local.sql("select 1 as x").to_ray_dataset().take_all() == [{"x": 1}]
+
+
+def test_queries_side_by_side(session: sqlray.Session) -> None:
+    session.register("t", ROWS)
+    found: list[list[tuple[object, ...]]] = []
+    threads = [
+        threading.Thread(target=lambda i=i: found.append(session.sql(f"select max(v) + {i} from t").fetchall()))
+        for i in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(found) == [[(19999 + i,)] for i in range(6)]
+
+
+def test_a_session_inside_of_a_task_and_of_an_actor(cluster: Cluster, session: sqlray.Session) -> None:
+    def ask() -> object:
+        with sqlray.connect("ray") as inner:
+            return inner.sql("select sum(x) from (values (1), (2)) as t(x)").fetchall()
+
+    class Asker:
+        def ask(self) -> object:
+            return ask()
+
+    root = str(Path(sqlray.__file__).parents[1])
+    environment = {"env_vars": {"PYTHONPATH": root}}
+    assert ray.get(ray.remote(ask).options(runtime_env=environment).remote(), timeout=120) == [(3,)]
+    actor = ray.remote(Asker).options(num_cpus=1, runtime_env=environment).remote()
+    assert ray.get(actor.ask.remote(), timeout=120) == [(3,)]
+    ray.kill(actor)
+
+
+def test_a_cancelled_query_leaves_the_session_usable(session: sqlray.Session) -> None:
+    session.register("t", ROWS)
+    slow = session.sql("select count(*) from t as a, t as b, t as c where a.v + b.v + c.v < 0")
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            slow.to_arrow()
+        except sqlray.SqlrayError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    time.sleep(2)
+    session.cancel()
+    thread.join(30)
+    assert [type(e) for e in caught] == [sqlray.CancelledError]
+    assert session.sql("select count(*) from t").fetchall() == [(20000,)]
+
+
+def workers() -> list[int]:
+    """The processes that run sqlray's tasks at the moment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and b"ray::sqlray" in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
+def test_workers_that_die(session: sqlray.Session, tpch_data: Path, expected: dict[int, pa.Table]) -> None:
+    session.set_option("partitions", 3)
+    session.set_option("broadcast_limit", 1)
+    with_tpch(session, tpch_data)
+    killed = 0
+    stop = threading.Event()
+
+    def kill() -> None:
+        nonlocal killed
+        while not stop.wait(0.7):
+            for worker in workers()[:1]:
+                os.kill(worker, signal.SIGKILL)
+                killed += 1
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        wrong = [n for n in (3, 5, 9, 18, 21) if not same(session.sql(query(n)).to_arrow(), expected[n])]
+    finally:
+        stop.set()
+        killer.join()
+    assert not wrong
+    assert killed
+
+
+def test_a_node_that_dies_and_one_that_comes(
+    cluster: Cluster, session: sqlray.Session, tpch_data: Path, expected: dict[int, pa.Table]
+) -> None:
+    session.set_option("partitions", 3)
+    session.set_option("broadcast_limit", 1)
+    with_tpch(session, tpch_data)
+    victim = cluster.add_node(num_cpus=1, object_store_memory=200 * 2**20)
+    removed = threading.Timer(1.5, lambda: cluster.remove_node(victim, allow_graceful=False))
+    removed.start()
+    wrong = [n for n in (5, 18, 21) if not same(session.sql(query(n)).to_arrow(), expected[n])]
+    removed.join()
+    assert not wrong
+
+
+def test_nothing_leaks(session: sqlray.Session) -> None:
+    session.register("t", ROWS)
+    session.set_option("partitions", 3)
+    text = "select s, count(*) from t group by s order by s"
+    session.sql(text).to_arrow()
+    before = ray.available_resources().get("object_store_memory", 0.0)
+    for _ in range(30):
+        session.sql(text).to_arrow()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        after = ray.available_resources()
+        if after.get("object_store_memory", 0.0) >= before - 2**20 and after.get("CPU") == 3.0:
+            return
+        time.sleep(0.5)
+    pytest.fail(f"object store {before} before, {ray.available_resources()} after")
+
+
+def test_workers_get_the_packages(tmp_path: Path) -> None:
+    """A cluster whose workers cannot import sqlray: it is on the driver's path alone."""
+    root = Path(sqlray.__file__).parents[1]
+    script = textwrap.dedent(f"""
+        import sys
+        import ray
+        ray.init(address="local", num_cpus=1, log_to_driver=False, logging_level="error", include_dashboard=False)
+        sys.path[:] = [p for p in sys.path if p not in ("", {str(root)!r})]
+        importable = ray.remote(lambda: __import__("importlib.util").util.find_spec("planner") is not None)
+        assert not ray.get(importable.remote())
+        sys.path.insert(0, {str(root)!r})
+        import sqlray
+        print(sqlray.connect("ray").sql("select 40 + 2 as x").fetchall())
+    """)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180
+    )
+    if "AssertionError" in ran.stderr:
+        pytest.skip("sqlray is installed here, so that workers find it")
+    assert ran.stdout.strip() == "[(42,)]", ran.stderr
