@@ -53,9 +53,12 @@ class Schema:
 
     fields: tuple[Field, ...]
     _by_id: dict[ColumnId, Field] = field(init=False, repr=False, compare=False)
+    ids: frozenset[ColumnId] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_id", {f.id: f for f in self.fields})
+        by_id = {f.id: f for f in self.fields}
+        object.__setattr__(self, "_by_id", by_id)
+        object.__setattr__(self, "ids", frozenset(by_id))
 
     def __iter__(self) -> Iterator[Field]:
         return iter(self.fields)
@@ -77,10 +80,6 @@ class Schema:
         """Whether an id occurs twice."""
         return len(self._by_id) != len(self.fields)
 
-    @property
-    def ids(self) -> frozenset[ColumnId]:
-        return frozenset(self._by_id)
-
     def arrow(self) -> pa.Schema:
         """As blocks carry it: columns named ``name#id``."""
         return pa.schema([pa.field(column_name(f), f.dtype, f.nullable) for f in self.fields])
@@ -89,9 +88,10 @@ class Schema:
 class Expr:
     """A scalar expression. The subclasses below are all there are."""
 
-    __slots__ = ()
+    __slots__ = ("_columns",)
 
     dtype: pa.DataType
+    _columns: frozenset[ColumnId]  # what ``columns_of`` found, once it was asked
 
     def children(self) -> tuple[Expr, ...]:
         return ()
@@ -373,23 +373,34 @@ def disjunction(args: Iterable[Expr]) -> Expr:
 
 def columns_of(*expressions: Expr) -> frozenset[ColumnId]:
     """The ids of all columns that the expressions read."""
+    if len(expressions) == 1:
+        return _columns_of(expressions[0])
     found: set[ColumnId] = set()
-    seen: set[int] = set()
-    stack = list(expressions)
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Column):
-            found.add(node.id)
-            continue
-        children = node.children()
-        if children and id(node) not in seen:
-            seen.add(id(node))
-            stack.extend(children)
+    for expr in expressions:
+        if isinstance(expr, Column):
+            found.add(expr.id)
+        else:
+            found |= _columns_of(expr)
     return frozenset(found)
+
+
+def _columns_of(expr: Expr) -> frozenset[ColumnId]:
+    if isinstance(expr, Column):
+        return frozenset((expr.id,))
+    try:
+        return expr._columns
+    except AttributeError:  # rules ask the same expressions again and again, and those never change
+        found = frozenset(n.id for n in walk(expr) if isinstance(n, Column))
+        object.__setattr__(expr, "_columns", found)
+        return found
 
 
 def substitute(expr: Expr, mapping: Mapping[ColumnId, Expr]) -> Expr:
     """``expr`` with columns replaced; columns that ``mapping`` lacks stay."""
+    if isinstance(expr, Column):
+        return mapping.get(expr.id, expr)
+    if _columns_of(expr).isdisjoint(mapping):
+        return expr
 
     def swap(node: Expr) -> Expr:
         return mapping.get(node.id, node) if isinstance(node, Column) else node
@@ -407,6 +418,8 @@ VOLATILE = frozenset({"random", "gen_random_uuid", "uuid"})
 
 def is_volatile(expr: Expr) -> bool:
     """Whether two evaluations can differ, so that the expression must not be copied, moved or shared."""
+    if isinstance(expr, (Column, Literal)):
+        return False
     return any(isinstance(n, Call) and n.name in VOLATILE for n in walk(expr))
 
 

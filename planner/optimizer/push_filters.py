@@ -202,14 +202,14 @@ def _through_join(node: Join, pending: tuple[Expr, ...], memo: Memo) -> LogicalP
     stays: list[Expr] = []
     for predicate in node.condition:
         reads = columns_of(predicate)
-        if is_fallible(predicate) or is_volatile(predicate):
-            condition.append(predicate)
-        elif reads and reads <= left_ids and kind in CONDITION_TO_LEFT:
-            to_left.append(predicate)
+        if reads and reads <= left_ids and kind in CONDITION_TO_LEFT:
+            side = to_left
         elif reads and reads <= right_ids and kind in CONDITION_TO_RIGHT:
-            to_right.append(predicate)
+            side = to_right
         else:
-            condition.append(predicate)
+            side = condition
+        movable = side is condition or not (is_fallible(predicate) or is_volatile(predicate))
+        (side if movable else condition).append(predicate)
     for predicate in pending:
         reads = columns_of(predicate)
         if is_fallible(predicate):

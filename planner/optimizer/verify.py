@@ -50,12 +50,16 @@ class Verifier:
                 outer.update(free)
         reads: Reads = {}
         for expression in node.expressions():
-            reads.update(self._reads(expression))
+            if isinstance(expression, Column):
+                reads[expression.id] = expression.dtype
+            else:
+                reads.update(self._reads(expression))
         for source in (node,) if isinstance(node, Scan) else inputs:
             if not reads:
                 break
             reads = _unbound(reads, source.schema, node)
-        outer.update(reads)
+        if reads:
+            outer.update(reads)
         if node.schema.repeats:
             raise Malformed(f"a column id occurs twice in the output of: {describe(node)}")
         match node:
@@ -88,8 +92,9 @@ class Verifier:
 def _unbound(reads: Reads, schema: Schema, node: LogicalPlan) -> Reads:
     """What of ``reads`` an input with ``schema`` does not produce."""
     left: Reads = {}
+    get = schema.get
     for id, dtype in reads.items():
-        produced = schema.get(id)
+        produced = get(id)
         if produced is None:
             left[id] = dtype
         elif produced.dtype is not dtype and produced.dtype != dtype:  # comparing Arrow types is slow
