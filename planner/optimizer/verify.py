@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from planner.expr import Column, ColumnId, Expr, Schema
+from planner.expr import Column, ColumnId, Schema, column_types
 from planner.logical import DependentJoin, Join, LogicalPlan, Scan, Union, describe
 
 Reads = dict[ColumnId, pa.DataType]
@@ -18,12 +18,9 @@ class Malformed(Exception):
 
 @dataclass(slots=True)
 class Verifier:
-    """Remembers by identity what it has checked: nodes (with the columns they need from outside) and
-    expressions.
-    """
+    """Remembers by identity the nodes that it has checked, with the columns they need from outside."""
 
     _nodes: dict[int, tuple[LogicalPlan, Reads]] = field(default_factory=dict)
-    _expressions: dict[int, tuple[Expr, Reads]] = field(default_factory=dict)
 
     def check(self, plan: LogicalPlan) -> None:
         """Raise Malformed unless ``plan`` is closed and every node of it well formed.
@@ -43,7 +40,8 @@ class Verifier:
         outer: Reads = {}
         inputs = node.children()
         for i, child in enumerate(inputs):
-            free = self._visit(child)
+            known = self._nodes.get(id(child))
+            free = self._visit(child) if known is None else known[1]
             if free and i == 1 and isinstance(node, DependentJoin):
                 free = _unbound(free, inputs[0].schema, node)
             if free:
@@ -53,7 +51,7 @@ class Verifier:
             if isinstance(expression, Column):
                 reads[expression.id] = expression.dtype
             else:
-                reads.update(self._reads(expression))
+                reads.update(column_types(expression))
         for source in (node,) if isinstance(node, Scan) else inputs:
             if not reads:
                 break
@@ -72,21 +70,6 @@ class Verifier:
                 pass
         self._nodes[id(node)] = (node, outer)
         return outer
-
-    def _reads(self, expression: Expr) -> Reads:
-        hit = self._expressions.get(id(expression))
-        if hit is not None:
-            return hit[1]
-        found: Reads = {}
-        stack = [expression]
-        while stack:
-            item = stack.pop()
-            if isinstance(item, Column):
-                found[item.id] = item.dtype
-            else:
-                stack.extend(item.children())
-        self._expressions[id(expression)] = (expression, found)
-        return found
 
 
 def _unbound(reads: Reads, schema: Schema, node: LogicalPlan) -> Reads:
