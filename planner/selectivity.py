@@ -183,8 +183,8 @@ def _meet(a: ColumnStatistics, b: ColumnStatistics) -> ColumnStatistics:
     """What is known of ``a`` where it equals ``b`` in every row."""
     bounded = b.min is not None and b.max is not None and not b.likely
     cut = _cut(a, Range(b.min, b.max)) if bounded else replace(a, null_count=0)
-    ndvs = [n for n in (a.ndv, b.ndv) if n is not None]
-    return replace(cut, ndv=min(ndvs, default=None))
+    ndv = b.ndv if a.ndv is None else a.ndv if b.ndv is None else min(a.ndv, b.ndv)
+    return cut if cut.ndv == ndv else replace(cut, ndv=ndv)
 
 
 def _cut(column: ColumnStatistics, interval: Range) -> ColumnStatistics:
@@ -197,7 +197,7 @@ def _cut(column: ColumnStatistics, interval: Range) -> ColumnStatistics:
     except TypeError:  # bounds of another Python type than the constant: keep them
         low, high = column.min, column.max
     ndv = None if column.ndv is None else max(1.0, column.ndv * (DEFAULT_RANGE if share is None else share))
-    return replace(column, min=low, max=high, null_count=0, ndv=ndv, exact=False)
+    return ColumnStatistics(low, high, 0, ndv, column.width, unique=column.unique, likely=column.likely)
 
 
 def _greater(a: Any, b: Any) -> bool:
@@ -336,7 +336,7 @@ def _fraction(interval: Range, column: ColumnStatistics) -> float | None:
     values = (interval.low, interval.high, column.min, column.max)
     if column.min is None or column.max is None:
         return None
-    if any(isinstance(v, str) for v in values):
+    if str in map(type, values):
         numbers = string_numbers([v if isinstance(v, str) else None for v in values])
     else:
         numbers = [to_number(v) for v in values]
