@@ -33,9 +33,9 @@ def replace_children(node: N, children: Sequence[N]) -> N:
     return node if len(old) == len(children) and all(map(is_, old, children)) else node.with_children(children)
 
 
-def transform_up(root: N, function: Callable[[N], N]) -> N:
-    """Apply ``function`` to every node, inputs first."""
-    return _up(root, function, {})
+def transform_up(root: N, function: Callable[[N], N], memo: dict[int, tuple[N, N]] | None = None) -> N:
+    """Apply ``function`` to every node, inputs first; ``memo`` is what it made of nodes before."""
+    return _up(root, function, {} if memo is None else memo)
 
 
 # The memos hold the node too, so that its id stays taken. These are no closures: one that calls itself is a cycle,
@@ -44,8 +44,12 @@ def _up(node: N, function: Callable[[N], N], memo: dict[int, tuple[N, N]]) -> N:
     hit = memo.get(id(node))
     if hit is not None:
         return hit[1]
-    children = node.children()
-    result = function(replace_children(node, [_up(c, function, memo) for c in children]) if children else node)
+    old = node.children()
+    if old:
+        new = [_up(c, function, memo) for c in old]
+        result = function(node if all(map(is_, old, new)) else node.with_children(new))
+    else:
+        result = function(node)
     memo[id(node)] = (node, result)
     return result
 
