@@ -369,7 +369,9 @@ def disjuncts(expr: Expr) -> tuple[Expr, ...]:
 
 def conjunction(args: Iterable[Expr]) -> Expr:
     """AND of the arguments, without duplicates; TRUE of none."""
-    flat = tuple(dict.fromkeys(itertools.chain.from_iterable(map(conjuncts, args))))
+    flat = tuple(itertools.chain.from_iterable(map(conjuncts, args)))
+    if len(flat) > 1:
+        flat = tuple(dict.fromkeys(flat))
     return TRUE if not flat else flat[0] if len(flat) == 1 else And(flat)
 
 
