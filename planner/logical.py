@@ -61,9 +61,10 @@ class AggregateItem:
 class LogicalPlan:
     """A relational operator. The subclasses below are all there are."""
 
-    __slots__ = ()
+    __slots__ = ("_operators",)
 
     schema: Schema
+    _operators: frozenset[type[LogicalPlan] | JoinKind]  # see ``operators``
 
     def children(self) -> tuple[LogicalPlan, ...]:
         return ()
@@ -406,6 +407,21 @@ def join_fields(kind: JoinKind, left: Schema, right: Schema, mark: Field | None)
 def _padded(schema: Schema) -> tuple[Field, ...]:
     """The columns of a side that gets NULLs where a row has no match."""
     return tuple(f if f.nullable else replace(f, nullable=True) for f in schema)
+
+
+def operators(plan: LogicalPlan) -> frozenset[type[LogicalPlan] | JoinKind]:
+    """The classes of the operators in a plan and the kinds of its joins, by which rules see that they have nothing to
+    do. Remembered in each node: most of a plan is as it was when the last rule asked.
+    """
+    try:
+        return plan._operators
+    except AttributeError:
+        own: set[type[LogicalPlan] | JoinKind] = {type(plan)}
+        if isinstance(plan, Join):
+            own.add(plan.kind)
+        found = frozenset(own.union(*map(operators, plan.children())))
+        object.__setattr__(plan, "_operators", found)
+        return found
 
 
 def passthrough(fields: Sequence[Field]) -> tuple[Item, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from planner.expr import Column, ColumnId, Comparison, Expr, Field, column, is_volatile, mint, show, substitute
-from planner.logical import CommonSubplan, Item, Join, JoinKind, LogicalPlan, Project, Scan
+from planner.logical import CommonSubplan, Item, Join, JoinKind, LogicalPlan, Project, Scan, operators
 from planner.optimizer.context import OptimizerContext
 from planner.tree import transform_up, walk
 
@@ -30,6 +30,8 @@ def share_scans(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
                                                          Project [b#9 as b#6, q#11 as q#7]
                                                            (see *1)
     """
+    if JoinKind.SEMI not in operators(plan):
+        return plan
     semis = {_match(n, n.left, n.right): n for n in walk(plan) if isinstance(n, Join) and n.kind is JoinKind.SEMI}
     semis.pop(None, None)
     if not semis:

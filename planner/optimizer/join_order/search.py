@@ -156,7 +156,7 @@ class Search:
             rows_a, rows_b, width_b = rows_b, rows_a, width_a
         rows = graph.cardinality(a | b)
         if graph.is_hashed(a, b):
-            return model.total(model.hash_join(rows_b, width_b, rows_a, rows, graph.width(a | b)))
+            return model.hash_join_cpu(rows_b, rows_a, rows, graph.width(a | b))
         return model.total(model.nested_loop(rows_a, rows_b, width_b, rows))
 
     def side(self, mask: int) -> tuple[float, float]:
