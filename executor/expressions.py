@@ -172,7 +172,7 @@ def _conjuncts(args: Sequence[Expr], scope: Scope) -> list[pl.Expr]:
 
 def _comparison(op: str, left: Value, right: Value, scope: Scope) -> Value:
     left, right = unify((left, right), scope)
-    if not left.expr.meta.root_names() and right.expr.meta.root_names():
+    if not right.is_literal and not left.expr.meta.root_names() and right.expr.meta.root_names():
         # Polars compares a constant on the left with a column that is one value throughout as one row.
         op, left, right = FLIPPED[op], right, left
     a, b = left.expr, right.expr
