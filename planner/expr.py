@@ -404,13 +404,19 @@ def node_types(expr: Expr) -> frozenset[type[Expr]]:
     return _facts_of(expr).node_types
 
 
+_COLUMN: frozenset[type[Expr]] = frozenset((Column,))
+
+
 def _facts_of(expr: Expr) -> _Facts:
     try:
         return expr._facts
     except AttributeError:
-        nodes = (expr,) if isinstance(expr, (Column, Literal)) else list(walk(expr))
-        columns = {n.id: n.dtype for n in nodes if isinstance(n, Column)}
-        found = _Facts(frozenset(columns), columns, frozenset(map(type, nodes)))
+        if isinstance(expr, Column):
+            found = _Facts(frozenset((expr.id,)), {expr.id: expr.dtype}, _COLUMN)
+        else:
+            nodes = list(walk(expr))
+            columns = {n.id: n.dtype for n in nodes if isinstance(n, Column)}
+            found = _Facts(frozenset(columns), columns, frozenset(map(type, nodes)))
         object.__setattr__(expr, "_facts", found)
         return found
 
