@@ -54,9 +54,11 @@ from planner.expr import (
     Not,
     Or,
     column_name,
+    node_types,
 )
 from planner.tree import walk
 
+_RAISING = frozenset((Arithmetic, Cast, Call))
 _FEW_VALUES = 4  # an IN list up to here becomes comparisons, which scans hold against row-group statistics
 
 
@@ -151,7 +153,7 @@ def _boolean(expr: pl.Expr, nullable: bool = True) -> Value:
 
 def may_raise(expr: Expr) -> bool:
     """Whether evaluating the expression for a row can raise: a guess on the safe side, by its form."""
-    return any(isinstance(n, (Arithmetic, Cast, Call)) for n in walk(expr))
+    return not _RAISING.isdisjoint(node_types(expr))
 
 
 def _conjuncts(args: Sequence[Expr], scope: Scope) -> list[pl.Expr]:
@@ -170,7 +172,7 @@ def _conjuncts(args: Sequence[Expr], scope: Scope) -> list[pl.Expr]:
 
 def _comparison(op: str, left: Value, right: Value, scope: Scope) -> Value:
     left, right = unify((left, right), scope)
-    if not left.expr.meta.root_names() and right.expr.meta.root_names():
+    if not right.is_literal and not left.expr.meta.root_names() and right.expr.meta.root_names():
         # Polars compares a constant on the left with a column that is one value throughout as one row.
         op, left, right = FLIPPED[op], right, left
     a, b = left.expr, right.expr

@@ -10,6 +10,7 @@ from typing import Literal
 import polars as pl
 
 from executor.dtypes import polars_dtype
+from executor.value import Bounds as ValueBounds
 from executor.value import Device, Scope, Store, Value, native, scaled_bounds
 from planner.expr import ColumnId, Field, Schema, column_name
 from planner.physical import Bounds
@@ -58,7 +59,8 @@ class Context:
 
     def scope(self, columns: Mapping[ColumnId, Value], bounds: Bounds | None = None) -> Scope:
         """What expressions over ``columns`` are compiled against, with what the plan proves about them."""
-        return Scope(narrow(columns, bounds or {}), self.device, division_by_zero=self.options.division_by_zero)
+        known = narrow(columns, bounds) if bounds else columns
+        return Scope(known, self.device, division_by_zero=self.options.division_by_zero)
 
 
 def narrow(columns: Mapping[ColumnId, Value], bounds: Bounds) -> Mapping[ColumnId, Value]:
@@ -73,8 +75,12 @@ def narrow(columns: Mapping[ColumnId, Value], bounds: Bounds) -> Mapping[ColumnI
             low, high = max(proved[0], value.bounds[0]), min(proved[1], value.bounds[1])
             proved = (low, high) if low <= high else proved
         if proved != value.bounds:
-            changed[id] = replace(value, bounds=proved)
+            changed[id] = _bounded(value, proved)
     return {**columns, **changed} if changed else columns
+
+
+def _bounded(value: Value, bounds: ValueBounds) -> Value:
+    return Value(value.expr, value.dtype, value.store, bounds, value.nullable, value.is_literal, value.literal)
 
 
 def column_value(item: Field) -> Value:
@@ -85,7 +91,7 @@ def column_value(item: Field) -> Value:
 def stored(value: Value, name: str, nullable: bool | None = None) -> Value:
     """The column ``name`` that holds what ``value`` computes."""
     kept = value.nullable if nullable is None else nullable
-    return replace(value, expr=pl.col(name), nullable=kept, is_literal=False, literal=None)
+    return Value(pl.col(name), value.dtype, value.store, value.bounds, kept)
 
 
 def nullable(columns: Mapping[ColumnId, Value]) -> dict[ColumnId, Value]:

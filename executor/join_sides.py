@@ -71,12 +71,14 @@ def _renamed_row(frame: Frame, context: Context) -> Frame:
 
 
 def filtered(frame: Frame, conditions: Sequence[Expr], bounds: Bounds, context: Context) -> Frame:
-    test = conjunction(conditions, context.scope(frame.columns, bounds))
+    test = conjunction(conditions, context.scope(frame.columns, bounds)) if conditions else None
     return frame if test is None else Frame(frame.lazy.filter(test), frame.columns, frame.max_rows)
 
 
 def filter_right(sides: Sides, context: Context) -> Sides:
     """Conditions on the right side alone as a filter of it: for kinds that drop right rows without a match."""
+    if not sides.right_only:
+        return sides
     return replace(sides, right=filtered(sides.right, sides.right_only, sides.bounds, context), right_only=())
 
 

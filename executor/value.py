@@ -154,6 +154,8 @@ def literal_expr(value: Any, dtype: pa.DataType, store: Store = Store.NATIVE) ->
         return pl.struct(*(pl.lit(v, dtype=t).alias(n) for n, v, t in parts))
     if types.is_decimal(dtype):
         return pl.lit(Decimal(value), dtype=polars_dtype(dtype))
+    if isinstance(value, (str, bool)):
+        return pl.lit(value)  # by itself of that type, and much faster than where Polars is told a type
     return pl.lit(value, dtype=polars_dtype(dtype))
 
 

@@ -141,7 +141,7 @@ class _Planner:
         computed += residual
         if plan.comparison is not None:
             computed.append(plan.comparison)
-        limits = {**self.limits(computed, plan.left), **self.limits(computed, plan.right)}
+        limits = self.limits(computed, plan.left, plan.right)
         if not keys and not _compares_equal(plan):
             node = NestedLoopJoinExec(
                 plan.kind, left, right, plan.condition, plan.schema, plan.comparison, plan.mark, limits
@@ -170,9 +170,12 @@ class _Planner:
     def limits(self, expressions: Iterable[Expr], *inputs: LogicalPlan) -> dict[ColumnId, Interval]:
         """Proved bounds of the columns that the expressions read."""
         out: dict[ColumnId, Interval] = {}
-        for id in columns_of(*expressions):
-            for input in inputs:
-                interval = self.estimator.interval(id, self.estimator.column(input, id))
+        read = columns_of(*expressions)
+        for input in inputs if read else ():
+            found = self.estimator.statistics(input).columns
+            for id in read:
+                known = found.get(id)
+                interval = None if known is None else self.estimator.interval(id, known)
                 if interval is not None:
                     out[id] = interval
         return out

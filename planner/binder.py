@@ -28,7 +28,7 @@ def bind(statement: exp.Expression, context: BindContext) -> Statement:
         BindError: the statement does not fit the tables.
         UnsupportedError: sqlray cannot run it yet.
     """
-    env = Environment(context, context.sql, context.dialect, bind_query, uses=table_uses(statement))
+    env = Environment(context, context.sql, context.dialect, bind_query, uses=table_uses(statement, context.sql))
     try:
         return bind_statement(statement, env)
     except SqlrayError:

@@ -65,9 +65,12 @@ class CostModel:
 
     def hash_join(self, build_rows: float, build_width: float, probe_rows: float, rows: float, width: float) -> Cost:
         """A table of the build side stays in memory while the probe side streams past it."""
+        return Cost(self.hash_join_cpu(build_rows, probe_rows, rows, width), build_rows * (build_width + 16))
+
+    def hash_join_cpu(self, build_rows: float, probe_rows: float, rows: float, width: float) -> float:
+        """What ``hash_join`` costs in one place, for the search of the join order, which asks very often."""
         cpu = build_rows * self.build_row + probe_rows * self.probe_row
-        cpu += rows * (self.output_row + width * self.output_byte)
-        return Cost(cpu, build_rows * (build_width + 16))
+        return cpu + rows * (self.output_row + width * self.output_byte)
 
     def nested_loop(self, left_rows: float, right_rows: float, right_width: float, rows: float) -> Cost:
         return Cost(left_rows * right_rows * self.pair + rows * self.output_row, right_rows * right_width)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NewType
+from typing import Any, NamedTuple, NewType
 
 import pyarrow as pa
 
@@ -53,9 +53,12 @@ class Schema:
 
     fields: tuple[Field, ...]
     _by_id: dict[ColumnId, Field] = field(init=False, repr=False, compare=False)
+    ids: frozenset[ColumnId] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_id", {f.id: f for f in self.fields})
+        by_id = {f.id: f for f in self.fields}
+        object.__setattr__(self, "_by_id", by_id)
+        object.__setattr__(self, "ids", frozenset(by_id))
 
     def __iter__(self) -> Iterator[Field]:
         return iter(self.fields)
@@ -77,21 +80,26 @@ class Schema:
         """Whether an id occurs twice."""
         return len(self._by_id) != len(self.fields)
 
-    @property
-    def ids(self) -> frozenset[ColumnId]:
-        return frozenset(self._by_id)
-
     def arrow(self) -> pa.Schema:
         """As blocks carry it: columns named ``name#id``."""
         return pa.schema([pa.field(column_name(f), f.dtype, f.nullable) for f in self.fields])
 
 
+class _Facts(NamedTuple):
+    """What an expression consists of. Found once: rules ask the same expressions again and again."""
+
+    columns: frozenset[ColumnId]
+    column_types: dict[ColumnId, pa.DataType]
+    node_types: frozenset[type[Expr]]
+
+
 class Expr:
     """A scalar expression. The subclasses below are all there are."""
 
-    __slots__ = ()
+    __slots__ = ("_facts",)
 
     dtype: pa.DataType
+    _facts: _Facts
 
     def children(self) -> tuple[Expr, ...]:
         return ()
@@ -117,7 +125,7 @@ class Literal(Expr):
     dtype: pa.DataType
 
     def __hash__(self) -> int:
-        return hash((type(self.value), self.value, self.dtype))
+        return hash((type(self.value), self.value))  # Arrow's types are slow to hash, here and below
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -134,14 +142,14 @@ class Cast(Expr):
     """CAST, or TRY_CAST when ``safe``: a value that does not convert is NULL instead of an error."""
 
     arg: Expr
-    dtype: pa.DataType
+    dtype: pa.DataType = field(hash=False)
     safe: bool = False
 
     def children(self) -> tuple[Expr, ...]:
         return (self.arg,)
 
     def with_children(self, children: Sequence[Expr]) -> Expr:
-        return replace(self, arg=children[0])
+        return Cast(children[0], self.dtype, self.safe)
 
 
 COMPARISONS = ("=", "<>", "<", "<=", ">", ">=", "is distinct from", "is not distinct from")
@@ -180,7 +188,7 @@ class Arithmetic(Expr):
     op: str
     left: Expr
     right: Expr
-    dtype: pa.DataType
+    dtype: pa.DataType = field(hash=False)
 
     def children(self) -> tuple[Expr, ...]:
         return (self.left, self.right)
@@ -281,7 +289,7 @@ class Call(Expr):
 
     name: str
     args: tuple[Expr, ...]
-    dtype: pa.DataType
+    dtype: pa.DataType = field(hash=False)
 
     def children(self) -> tuple[Expr, ...]:
         return self.args
@@ -361,7 +369,9 @@ def disjuncts(expr: Expr) -> tuple[Expr, ...]:
 
 def conjunction(args: Iterable[Expr]) -> Expr:
     """AND of the arguments, without duplicates; TRUE of none."""
-    flat = tuple(dict.fromkeys(itertools.chain.from_iterable(map(conjuncts, args))))
+    flat = tuple(itertools.chain.from_iterable(map(conjuncts, args)))
+    if len(flat) > 1:
+        flat = tuple(dict.fromkeys(flat))
     return TRUE if not flat else flat[0] if len(flat) == 1 else And(flat)
 
 
@@ -373,23 +383,50 @@ def disjunction(args: Iterable[Expr]) -> Expr:
 
 def columns_of(*expressions: Expr) -> frozenset[ColumnId]:
     """The ids of all columns that the expressions read."""
+    if len(expressions) == 1:
+        return _facts_of(expressions[0]).columns
     found: set[ColumnId] = set()
-    seen: set[int] = set()
-    stack = list(expressions)
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Column):
-            found.add(node.id)
-            continue
-        children = node.children()
-        if children and id(node) not in seen:
-            seen.add(id(node))
-            stack.extend(children)
+    for expr in expressions:
+        if isinstance(expr, Column):
+            found.add(expr.id)
+        else:
+            found |= _facts_of(expr).columns
     return frozenset(found)
+
+
+def column_types(expr: Expr) -> Mapping[ColumnId, pa.DataType]:
+    """The columns that the expression reads, with the types it reads them as."""
+    return _facts_of(expr).column_types
+
+
+def node_types(expr: Expr) -> frozenset[type[Expr]]:
+    """The classes of the nodes that the expression consists of."""
+    return _facts_of(expr).node_types
+
+
+_COLUMN: frozenset[type[Expr]] = frozenset((Column,))
+
+
+def _facts_of(expr: Expr) -> _Facts:
+    try:
+        return expr._facts
+    except AttributeError:
+        if isinstance(expr, Column):
+            found = _Facts(frozenset((expr.id,)), {expr.id: expr.dtype}, _COLUMN)
+        else:
+            nodes = list(walk(expr))
+            columns = {n.id: n.dtype for n in nodes if isinstance(n, Column)}
+            found = _Facts(frozenset(columns), columns, frozenset(map(type, nodes)))
+        object.__setattr__(expr, "_facts", found)
+        return found
 
 
 def substitute(expr: Expr, mapping: Mapping[ColumnId, Expr]) -> Expr:
     """``expr`` with columns replaced; columns that ``mapping`` lacks stay."""
+    if isinstance(expr, Column):
+        return mapping.get(expr.id, expr)
+    if columns_of(expr).isdisjoint(mapping):
+        return expr
 
     def swap(node: Expr) -> Expr:
         return mapping.get(node.id, node) if isinstance(node, Column) else node
@@ -407,7 +444,7 @@ VOLATILE = frozenset({"random", "gen_random_uuid", "uuid"})
 
 def is_volatile(expr: Expr) -> bool:
     """Whether two evaluations can differ, so that the expression must not be copied, moved or shared."""
-    return any(isinstance(n, Call) and n.name in VOLATILE for n in walk(expr))
+    return Call in node_types(expr) and any(isinstance(n, Call) and n.name in VOLATILE for n in walk(expr))
 
 
 def show(expr: Expr) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 
 from planner.catalog import ColumnStatistics
 from planner.expr import Column, ColumnId, Comparison, Expr, Literal, conjuncts
@@ -29,20 +30,18 @@ Keys = frozenset[frozenset[ColumnId]]
 _MAX_KEYS = 8  # unique keys remembered a node: more do not help, and products of them grow
 
 
-class Proofs:
-    """Unique keys and greatest row counts, remembered by node.
+class Proofs(ABC):
+    """Unique keys and greatest row counts, remembered by node."""
 
-    Args:
-        columns: what is known of the columns of a scan.
-    """
-
-    def __init__(self, columns: Callable[[Scan], Mapping[ColumnId, ColumnStatistics]]) -> None:
-        self._columns = columns
+    def __init__(self) -> None:
         self._keys: dict[int, tuple[LogicalPlan, Keys]] = {}
         self._rows: dict[int, tuple[LogicalPlan, int | None]] = {}
 
     def unique_keys(self, plan: LogicalPlan) -> Keys:
-        """See ``Estimator.unique_keys``."""
+        """Sets of columns of which no two rows have equal values (NULL counted as a value). Proved.
+
+        The empty set means that there is at most one row.
+        """
         hit = self._keys.get(id(plan))
         if hit is None:
             hit = (plan, _minimal(self._derive_keys(plan)))
@@ -62,10 +61,14 @@ class Proofs:
             self._rows[id(plan)] = hit
         return hit[1]
 
+    @abstractmethod
+    def _scan_columns(self, scan: Scan) -> Mapping[ColumnId, ColumnStatistics]:
+        """What is known of the columns of a scan."""
+
     def _derive_keys(self, plan: LogicalPlan) -> Iterable[frozenset[ColumnId]]:
         match plan:
             case Scan():
-                columns = self._columns(plan)
+                columns = self._scan_columns(plan)
                 fixed = _constants(plan.predicates)
                 return [
                     frozenset((f.id,)) - fixed

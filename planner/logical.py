@@ -61,9 +61,10 @@ class AggregateItem:
 class LogicalPlan:
     """A relational operator. The subclasses below are all there are."""
 
-    __slots__ = ()
+    __slots__ = ("_operators",)
 
     schema: Schema
+    _operators: frozenset[type[LogicalPlan] | JoinKind]  # see ``operators``
 
     def children(self) -> tuple[LogicalPlan, ...]:
         return ()
@@ -103,7 +104,7 @@ class Scan(LogicalPlan):
         return self.predicates
 
     def with_expressions(self, expressions: Sequence[Expr]) -> LogicalPlan:
-        return replace(self, predicates=tuple(expressions))
+        return Scan(self.table, self.fields, tuple(expressions), self.limit)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,9 +135,6 @@ class _Unary(LogicalPlan):
     def children(self) -> tuple[LogicalPlan, ...]:
         return (self.input,)
 
-    def with_children(self, children: Sequence[LogicalPlan]) -> LogicalPlan:
-        return replace(self, input=children[0])  # type: ignore[type-var]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filter(_Unary):
@@ -149,11 +147,14 @@ class Filter(_Unary):
     def __post_init__(self) -> None:
         object.__setattr__(self, "schema", self.input.schema)
 
+    def with_children(self, children: Sequence[LogicalPlan]) -> LogicalPlan:
+        return Filter(children[0], self.predicate)
+
     def expressions(self) -> tuple[Expr, ...]:
         return (self.predicate,)
 
     def with_expressions(self, expressions: Sequence[Expr]) -> LogicalPlan:
-        return replace(self, predicate=expressions[0])
+        return Filter(self.input, expressions[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,12 +168,15 @@ class Project(_Unary):
     def __post_init__(self) -> None:
         _set_schema(self, [i.field for i in self.items])
 
+    def with_children(self, children: Sequence[LogicalPlan]) -> LogicalPlan:
+        return Project(children[0], self.items)
+
     def expressions(self) -> tuple[Expr, ...]:
-        return tuple(i.expr for i in self.items)
+        return tuple([i.expr for i in self.items])
 
     def with_expressions(self, expressions: Sequence[Expr]) -> LogicalPlan:
-        items = tuple(replace(i, expr=e) for i, e in zip(self.items, expressions, strict=True))
-        return replace(self, items=items)
+        items = [Item(i.field, e) for i, e in zip(self.items, expressions, strict=True)]
+        return Project(self.input, tuple(items))
 
 
 class _JoinLike(LogicalPlan):
@@ -191,7 +195,8 @@ class _JoinLike(LogicalPlan):
         return (self.left, self.right)
 
     def with_children(self, children: Sequence[LogicalPlan]) -> LogicalPlan:
-        return replace(self, left=children[0], right=children[1])  # type: ignore[type-var]
+        left, right = children
+        return type(self)(self.kind, left, right, self.condition, self.comparison, self.mark)  # type: ignore[call-arg]
 
     def expressions(self) -> tuple[Expr, ...]:
         return self.condition if self.comparison is None else (*self.condition, self.comparison)
@@ -199,7 +204,8 @@ class _JoinLike(LogicalPlan):
     def with_expressions(self, expressions: Sequence[Expr]) -> LogicalPlan:
         n = len(self.condition)
         comparison = expressions[n] if self.comparison is not None else None
-        return replace(self, condition=tuple(expressions[:n]), comparison=comparison)  # type: ignore[type-var]
+        condition = tuple(expressions[:n])
+        return type(self)(self.kind, self.left, self.right, condition, comparison, self.mark)  # type: ignore[call-arg]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -258,6 +264,9 @@ class Aggregate(_Unary):
         source = self.input.schema
         _set_schema(self, [*(source[k.id] for k in self.keys), *(a.field for a in self.aggregates)])
 
+    def with_children(self, children: Sequence[LogicalPlan]) -> LogicalPlan:
+        return Aggregate(children[0], self.keys, self.aggregates)
+
     def expressions(self) -> tuple[Expr, ...]:
         return (*self.keys, *(e for a in self.aggregates for e in a.call.expressions()))
 
@@ -266,9 +275,9 @@ class Aggregate(_Unary):
         items, at = [], len(self.keys)
         for item in self.aggregates:
             n = len(item.call.expressions())
-            items.append(replace(item, call=item.call.with_expressions(expressions[at : at + n])))
+            items.append(AggregateItem(item.field, item.call.with_expressions(expressions[at : at + n])))
             at += n
-        return replace(self, keys=keys, aggregates=tuple(items))  # type: ignore[arg-type]
+        return Aggregate(self.input, keys, tuple(items))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -284,12 +293,15 @@ class Sort(_Unary):
     def __post_init__(self) -> None:
         object.__setattr__(self, "schema", self.input.schema)
 
+    def with_children(self, children: Sequence[LogicalPlan]) -> LogicalPlan:
+        return Sort(children[0], self.keys, self.limit, self.offset)
+
     def expressions(self) -> tuple[Expr, ...]:
         return tuple(k.expr for k in self.keys)
 
     def with_expressions(self, expressions: Sequence[Expr]) -> LogicalPlan:
         keys = tuple(replace(k, expr=e) for k, e in zip(self.keys, expressions, strict=True))
-        return replace(self, keys=keys)
+        return Sort(self.input, keys, self.limit, self.offset)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -303,6 +315,9 @@ class Limit(_Unary):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schema", self.input.schema)
+
+    def with_children(self, children: Sequence[LogicalPlan]) -> LogicalPlan:
+        return Limit(children[0], self.limit, self.offset)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -320,7 +335,7 @@ class Union(LogicalPlan):
         return self.inputs
 
     def with_children(self, children: Sequence[LogicalPlan]) -> LogicalPlan:
-        return replace(self, inputs=tuple(children))
+        return Union(tuple(children), self.fields)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -340,13 +355,16 @@ class RowNumber(_Unary):
     def __post_init__(self) -> None:
         _set_schema(self, [*self.input.schema, self.field])
 
+    def with_children(self, children: Sequence[LogicalPlan]) -> LogicalPlan:
+        return RowNumber(children[0], self.partition, self.order, self.field)
+
     def expressions(self) -> tuple[Expr, ...]:
         return (*self.partition, *(k.expr for k in self.order))
 
     def with_expressions(self, expressions: Sequence[Expr]) -> LogicalPlan:
         n = len(self.partition)
         order = tuple(replace(k, expr=e) for k, e in zip(self.order, expressions[n:], strict=True))
-        return replace(self, partition=tuple(expressions[:n]), order=order)  # type: ignore[arg-type]
+        return RowNumber(self.input, tuple(expressions[:n]), order, self.field)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -364,27 +382,46 @@ class CommonSubplan(_Unary):
     def __post_init__(self) -> None:
         object.__setattr__(self, "schema", self.input.schema)
 
+    def with_children(self, children: Sequence[LogicalPlan]) -> LogicalPlan:
+        return CommonSubplan(children[0], self.name)
+
 
 def join_fields(kind: JoinKind, left: Schema, right: Schema, mark: Field | None) -> tuple[Field, ...]:
     """The output of a join: which sides come out, and which of them can become NULL."""
-
-    def nullable(schema: Schema) -> tuple[Field, ...]:
-        return tuple(f if f.nullable else replace(f, nullable=True) for f in schema)
-
     match kind:
         case JoinKind.INNER:
-            return (*left, *right)
+            return left.fields + right.fields
         case JoinKind.LEFT | JoinKind.SINGLE:
-            return (*left, *nullable(right))
+            return left.fields + _padded(right)
         case JoinKind.RIGHT:
-            return (*nullable(left), *right)
+            return _padded(left) + right.fields
         case JoinKind.FULL:
-            return (*nullable(left), *nullable(right))
+            return _padded(left) + _padded(right)
         case JoinKind.SEMI | JoinKind.ANTI:
-            return tuple(left)
+            return left.fields
         case JoinKind.MARK:
             assert mark is not None
-            return (*left, mark)
+            return (*left.fields, mark)
+
+
+def _padded(schema: Schema) -> tuple[Field, ...]:
+    """The columns of a side that gets NULLs where a row has no match."""
+    return tuple(f if f.nullable else replace(f, nullable=True) for f in schema)
+
+
+def operators(plan: LogicalPlan) -> frozenset[type[LogicalPlan] | JoinKind]:
+    """The classes of the operators in a plan and the kinds of its joins, by which rules see that they have nothing to
+    do. Remembered in each node: most of a plan is as it was when the last rule asked.
+    """
+    try:
+        return plan._operators
+    except AttributeError:
+        own: set[type[LogicalPlan] | JoinKind] = {type(plan)}
+        if isinstance(plan, Join):
+            own.add(plan.kind)
+        found = frozenset(own.union(*map(operators, plan.children())))
+        object.__setattr__(plan, "_operators", found)
+        return found
 
 
 def passthrough(fields: Sequence[Field]) -> tuple[Item, ...]:

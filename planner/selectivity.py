@@ -108,6 +108,10 @@ class Range:
     low_open: bool = False
     high_open: bool = False
 
+    @property
+    def is_closed(self) -> bool:
+        return not (self.low_open or self.high_open)
+
     def intersect(self, other: Range) -> Range:
         low, low_open = self.low, self.low_open
         if other.low is not None and (low is None or (other.low, other.low_open) > (low, low_open)):
@@ -166,7 +170,7 @@ def narrowed(predicates: Sequence[Expr], columns: Columns) -> dict[ColumnId, Col
                 "=" | "is not distinct from", Literal(value), Column(id)
             ):
                 if value is not None:
-                    out[id] = replace(_cut(known(id), Range(value, value)), ndv=1.0)
+                    out[id] = _within(known(id), value, value, 1.0)
             case InList(Column(id), values):
                 constants = [v.value for v in values if v.value is not None]
                 if constants:
@@ -181,23 +185,31 @@ def narrowed(predicates: Sequence[Expr], columns: Columns) -> dict[ColumnId, Col
 
 def _meet(a: ColumnStatistics, b: ColumnStatistics) -> ColumnStatistics:
     """What is known of ``a`` where it equals ``b`` in every row."""
-    bounded = b.min is not None and b.max is not None and not b.likely
-    cut = _cut(a, Range(b.min, b.max)) if bounded else replace(a, null_count=0)
-    ndvs = [n for n in (a.ndv, b.ndv) if n is not None]
-    return replace(cut, ndv=min(ndvs, default=None))
+    ndv = b.ndv if a.ndv is None else a.ndv if b.ndv is None else min(a.ndv, b.ndv)
+    if b.min is None or b.max is None or b.likely:
+        return replace(a, null_count=0, ndv=ndv)
+    return _within(a, b.min, b.max, ndv)
 
 
 def _cut(column: ColumnStatistics, interval: Range) -> ColumnStatistics:
-    share = _fraction(interval, column)
+    """The column where its values lie in the range."""
+    ndv = column.ndv
+    if ndv is not None:
+        share = _fraction(interval, column)
+        ndv = max(1.0, ndv * (DEFAULT_RANGE if share is None else share))
+    return _within(column, interval.low, interval.high, ndv)
+
+
+def _within(column: ColumnStatistics, least: Any, greatest: Any, ndv: float | None) -> ColumnStatistics:
+    """The column where its values lie between two bounds (None: no bound) and ``ndv`` of them are distinct."""
     try:
-        low = interval.low if column.min is None or _greater(interval.low, column.min) else column.min
-        high = interval.high if column.max is None or _greater(column.max, interval.high) else column.max
+        low = least if column.min is None or _greater(least, column.min) else column.min
+        high = greatest if column.max is None or _greater(column.max, greatest) else column.max
         if _greater(low, high):
             high = low  # no value is left, so that any bounds hold; kernels expect an ordered pair
     except TypeError:  # bounds of another Python type than the constant: keep them
         low, high = column.min, column.max
-    ndv = None if column.ndv is None else max(1.0, column.ndv * (DEFAULT_RANGE if share is None else share))
-    return replace(column, min=low, max=high, null_count=0, ndv=ndv, exact=False)
+    return ColumnStatistics(low, high, 0, ndv, column.width, unique=column.unique, likely=column.likely)
 
 
 def _greater(a: Any, b: Any) -> bool:
@@ -336,7 +348,7 @@ def _fraction(interval: Range, column: ColumnStatistics) -> float | None:
     values = (interval.low, interval.high, column.min, column.max)
     if column.min is None or column.max is None:
         return None
-    if any(isinstance(v, str) for v in values):
+    if str in map(type, values):
         numbers = string_numbers([v if isinstance(v, str) else None for v in values])
     else:
         numbers = [to_number(v) for v in values]
@@ -345,7 +357,7 @@ def _fraction(interval: Range, column: ColumnStatistics) -> float | None:
         return None
     if interval.high is not None and high is None:
         return None
-    if interval == Range(interval.low, interval.low):
+    if interval.is_closed and (interval.high is interval.low or interval.high == interval.low):
         inside = low is not None and least <= low <= greatest
         return 1 / max(column.ndv or 10.0, 1.0) if inside else _nothing(column)
     # A column of n values has steps: both ends of a closed range count.

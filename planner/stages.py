@@ -169,25 +169,26 @@ class _Cutter:
     def fragment(self, plan: PhysicalPlan) -> tuple[PhysicalPlan, tuple[int, ...], int]:
         """``plan`` down to its cuts: the fragment, the stages it reads, and in how many tasks it runs."""
         inputs: dict[int, None] = {}
-        memo: dict[int, PhysicalPlan] = {}
-
-        def visit(node: PhysicalPlan) -> PhysicalPlan:
-            hit = memo.get(id(node))
-            if hit is None:
-                if isinstance(node, (ExchangeExec, MaterializeExec)):
-                    hit = self.leaf(node)
-                    assert isinstance(hit, InputExec)
-                    inputs[hit.stage] = None
-                elif isinstance(node, HashJoinExec) and node.build == "right":
-                    right = visit(node.right)  # build sides first: what they find may filter the other side
-                    hit = replace_children(node, (visit(node.left), right))
-                else:
-                    hit = replace_children(node, [visit(c) for c in node.children()])
-                memo[id(node)] = self._estimates.inherit(hit, node)
-            return hit
-
-        root = visit(plan)
+        root = self.down_to_cuts(plan, inputs, {})
         return root, tuple(inputs), self.tasks(root)
+
+    def down_to_cuts(
+        self, node: PhysicalPlan, inputs: dict[int, None], memo: dict[int, PhysicalPlan]
+    ) -> PhysicalPlan:
+        """``node`` with its cuts as leaves; ``inputs`` collects the stages that those read."""
+        hit = memo.get(id(node))
+        if hit is None:
+            if isinstance(node, (ExchangeExec, MaterializeExec)):
+                hit = self.leaf(node)
+                assert isinstance(hit, InputExec)
+                inputs[hit.stage] = None
+            elif isinstance(node, HashJoinExec) and node.build == "right":
+                right = self.down_to_cuts(node.right, inputs, memo)  # build sides first: they may filter the other
+                hit = replace_children(node, (self.down_to_cuts(node.left, inputs, memo), right))
+            else:
+                hit = replace_children(node, [self.down_to_cuts(c, inputs, memo) for c in node.children()])
+            memo[id(node)] = self._estimates.inherit(hit, node)
+        return hit
 
     def leaf(self, node: ExchangeExec | MaterializeExec) -> InputExec:
         """What stands in the reader's fragment for ``node``; the stage below it is made if it is new."""

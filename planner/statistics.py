@@ -19,7 +19,7 @@ from planner.cardinality import DEFAULT_ROWS, Cardinality, Origin, Statistics, a
 from planner.catalog import ColumnStatistics
 from planner.expr import Column, ColumnId, Expr, Literal, conjuncts
 from planner.join_conditions import equalities, plain_columns, split_condition
-from planner.keys import Keys, Proofs
+from planner.keys import Proofs
 from planner.logical import (
     Aggregate,
     AggregateItem,
@@ -51,14 +51,15 @@ __all__ = ["DEFAULT_ROWS", "Estimator", "Statistics", "column_width", "equalitie
 _STRING_WIDTH = 24.0
 
 
-class Estimator:
+class Estimator(Proofs):
     """Answers questions about plans. Remembers its answers, so use one for one query."""
 
     def __init__(self) -> None:
+        super().__init__()
         # The node is kept beside its answer: its id stays taken as long as the entry lives.
         self._statistics: dict[int, tuple[LogicalPlan, Statistics]] = {}
         self._proved: dict[ColumnId, Interval] = {}  # bounds of columns whose statistics hold likely values
-        self._proofs = Proofs(lambda scan: self.statistics(scan).columns)
+        self._widths: dict[int, tuple[LogicalPlan, float]] = {}
         self.cardinality = Cardinality()
 
     def statistics(self, plan: LogicalPlan) -> Statistics:
@@ -87,8 +88,12 @@ class Estimator:
 
     def width(self, plan: LogicalPlan) -> float:
         """Average bytes of a row in Arrow form."""
-        columns = self.statistics(plan).columns
-        return sum(column_width(f.dtype, columns.get(f.id, UNKNOWN)) for f in plan.schema)
+        hit = self._widths.get(id(plan))
+        if hit is None:
+            columns = self.statistics(plan).columns
+            width = sum([column_width(f.dtype, columns.get(f.id, UNKNOWN)) for f in plan.schema])
+            hit = self._widths[id(plan)] = (plan, width)
+        return hit[1]
 
     def bounds(self, plan: LogicalPlan) -> dict[ColumnId, Interval]:
         """Proved bounds of the columns of ``plan``: every non-NULL value lies within."""
@@ -113,22 +118,10 @@ class Estimator:
         """Estimated distinct combinations of ``columns`` among the rows of ``plan``."""
         return self.cardinality.distinct(columns, self.statistics(plan))
 
-    def unique_keys(self, plan: LogicalPlan) -> Keys:
-        """Sets of columns of which no two rows have equal values (NULL counted as a value). Proved.
-
-        The empty set means that there is at most one row.
-        """
-        return self._proofs.unique_keys(plan)
-
-    def is_unique(self, plan: LogicalPlan, columns: Iterable[ColumnId]) -> bool:
-        """Whether some unique key of ``plan`` is among ``columns``."""
-        return self._proofs.is_unique(plan, columns)
-
-    def max_rows(self, plan: LogicalPlan) -> int | None:
-        """A proved upper bound of the rows of ``plan``."""
-        return self._proofs.max_rows(plan)
-
     # --------------------------------------------------------------------------------------------------- estimates
+
+    def _scan_columns(self, scan: Scan) -> Mapping[ColumnId, ColumnStatistics]:
+        return self.statistics(scan).columns
 
     def _derive(self, plan: LogicalPlan) -> Statistics:
         match plan:
@@ -279,13 +272,14 @@ class Estimator:
             found = aggregate_bounds(item.call, limits, most)
             if found is not None:
                 self._proved[item.field.id] = found
-            columns[item.field.id] = self._result(item, source, found, size, rows)
+            columns[item.field.id] = self._result(item, source, limits, found, size, rows)
         return Statistics(rows, not keys, columns)
 
     def _result(
         self,
         item: AggregateItem,
         source: Statistics,
+        limits: Mapping[ColumnId, Interval],
         proved: Interval | None,
         size: float,
         groups: float | None,
@@ -300,7 +294,7 @@ class Estimator:
                 known = source.columns.get(argument.id, UNKNOWN) if isinstance(argument, Column) else UNKNOWN
                 return ColumnStatistics(proved[0], proved[1], None, known.ndv or groups, known.width)
             case "sum" | "avg" if call.args:
-                found = bounds(call.args[0], self._intervals(source))
+                found = bounds(call.args[0], limits)
                 if found is None or not types.is_numeric(call.dtype):
                     return ColumnStatistics(ndv=groups)
                 times = size if call.name == "sum" else 1.0

@@ -8,6 +8,7 @@ stays shared.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import is_
 from typing import Protocol, Self, TypeVar
 
 
@@ -29,61 +30,58 @@ N = TypeVar("N", bound=Node)
 def replace_children(node: N, children: Sequence[N]) -> N:
     """``node`` over ``children``, or ``node`` itself when they are the ones it has."""
     old = node.children()
-    if len(old) == len(children):
-        for before, after in zip(old, children, strict=True):
-            if before is not after:
-                break
-        else:
-            return node
-    return node.with_children(children)
+    return node if len(old) == len(children) and all(map(is_, old, children)) else node.with_children(children)
 
 
-def transform_up(root: N, function: Callable[[N], N]) -> N:
-    """Apply ``function`` to every node, inputs first."""
-    memo: dict[int, tuple[N, N]] = {}  # holds the node too, so that its id stays taken
+def transform_up(root: N, function: Callable[[N], N], memo: dict[int, tuple[N, N]] | None = None) -> N:
+    """Apply ``function`` to every node, inputs first; ``memo`` is what it made of nodes before."""
+    return _up(root, function, {} if memo is None else memo)
 
-    def visit(node: N) -> N:
-        hit = memo.get(id(node))
-        if hit is not None:
-            return hit[1]
-        children = node.children()
-        result = function(replace_children(node, [visit(c) for c in children]) if children else node)
-        memo[id(node)] = (node, result)
-        return result
 
-    return visit(root)
+# The memos hold the node too, so that its id stays taken. These are no closures: one that calls itself is a cycle,
+# and keeps all plans of its memo until the garbage collector runs.
+def _up(node: N, function: Callable[[N], N], memo: dict[int, tuple[N, N]]) -> N:
+    hit = memo.get(id(node))
+    if hit is not None:
+        return hit[1]
+    old = node.children()
+    if old:
+        new = [_up(c, function, memo) for c in old]
+        result = function(node if all(map(is_, old, new)) else node.with_children(new))
+    else:
+        result = function(node)
+    memo[id(node)] = (node, result)
+    return result
 
 
 def transform_down(root: N, function: Callable[[N], N]) -> N:
     """Apply ``function`` to every node before its inputs; the inputs of the result are visited next."""
-    memo: dict[int, tuple[N, N]] = {}
+    return _down(root, function, {})
 
-    def visit(node: N) -> N:
-        hit = memo.get(id(node))
-        if hit is not None:
-            return hit[1]
-        changed = function(node)
-        children = changed.children()
-        result = replace_children(changed, [visit(c) for c in children]) if children else changed
-        memo[id(node)] = (node, result)
-        return result
 
-    return visit(root)
+def _down(node: N, function: Callable[[N], N], memo: dict[int, tuple[N, N]]) -> N:
+    hit = memo.get(id(node))
+    if hit is not None:
+        return hit[1]
+    changed = function(node)
+    children = changed.children()
+    result = replace_children(changed, [_down(c, function, memo) for c in children]) if children else changed
+    memo[id(node)] = (node, result)
+    return result
 
 
 def walk(root: N) -> Iterator[N]:
     """Every distinct node, parents before children; a shared subtree is visited once."""
-    seen: set[int] = set()
+    found: dict[int, N] = {}
     stack = [root]
     while stack:
         node = stack.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        yield node
-        children = node.children()
-        if children:
-            stack.extend(children[::-1])
+        if id(node) not in found:
+            found[id(node)] = node
+            children = node.children()
+            if children:
+                stack.extend(children[::-1])
+    return iter(found.values())  # trees are small: a list is walked faster than a generator is resumed
 
 
 def pretty(root: N, line: Callable[[N], str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from math import ceil
 
 from planner.estimates import Estimates
@@ -48,47 +49,52 @@ def working_set(plan: PhysicalPlan, estimates: Estimates) -> float:
 
     A join first builds its table, beside whatever that needs, and then holds it while the other side runs.
     """
-    known: dict[int, float] = {}
-    shared = 0.0
+    measured = _WorkingSet(estimates)
+    return max(measured.peak(plan), measured.shared)
 
-    def peak(node: PhysicalPlan) -> float:
-        nonlocal shared
-        hit = known.get(id(node))
+
+@dataclass(slots=True)
+class _WorkingSet:
+    estimates: Estimates
+    shared: float = 0.0
+    known: dict[int, float] = field(default_factory=dict)
+
+    def peak(self, node: PhysicalPlan) -> float:
+        hit = self.known.get(id(node))
         if hit is None:
-            hit = measure(node)
-            known[id(node)] = hit
+            hit = self.measure(node)
             if isinstance(node, MaterializeExec):
                 # Computed once, before the rest: what it needed is gone by then, and its rows may be on disk.
-                shared = max(shared, hit)
-                known[id(node)] = hit = 0.0
+                self.shared = max(self.shared, hit)
+                hit = 0.0
+            self.known[id(node)] = hit
         return hit
 
-    def measure(node: PhysicalPlan) -> float:
+    def measure(self, node: PhysicalPlan) -> float:
         match node:
             case HashJoinExec() | NestedLoopJoinExec():
                 build, probe = node.right, node.left
                 if isinstance(node, HashJoinExec) and node.build == "left":
                     build, probe = probe, build
-                table = held(build)
+                table = self.held(build)
                 if node.kind is JoinKind.FULL:
-                    table += held(probe) * 0.5
-                return max(peak(build) + table, table + peak(probe))
+                    table += self.held(probe) * 0.5
+                return max(self.peak(build) + table, table + self.peak(probe))
             case AggregateExec(input):
-                state = held(node)
-                rows = estimates.rows_or(input, DEFAULT_ROWS)
+                state = self.held(node)
+                rows = self.estimates.rows_or(input, DEFAULT_ROWS)
                 if any(a.call.distinct or a.call.name in _HOLDS_ROWS for a in node.aggregates):
                     state += rows * _ENTRY
-                return peak(input) + state
+                return self.peak(input) + state
             case SortExec(input):
-                return peak(input) + (held(input) if node.limit is None else held(node))
+                return self.peak(input) + self.held(input if node.limit is None else node)
             case RowNumberExec(input):
-                return peak(input) + held(input)
+                return self.peak(input) + self.held(input)
             case _:
-                return max((peak(c) for c in node.children()), default=0.0)
+                return max(map(self.peak, node.children()), default=0.0)
 
-    def held(node: PhysicalPlan) -> float:
-        estimate = estimates.get(node)
+    def held(self, node: PhysicalPlan) -> float:
+        """Bytes of the rows of ``node`` in an operator's table."""
+        estimate = self.estimates.get(node)
         rows = DEFAULT_ROWS if estimate.rows is None else estimate.rows
         return rows * (estimate.width * _OVERHEAD + _ENTRY)
-
-    return max(peak(plan), shared)

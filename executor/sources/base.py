@@ -48,14 +48,13 @@ def readable(schema: pa.Schema, columns: Sequence[str], table: str) -> None:
 
 
 def conform(frame: pl.LazyFrame, actual: pl.Schema, schema: pa.Schema, columns: Sequence[str]) -> pl.LazyFrame:
-    """Select ``columns`` with the engine's types; a column that has its type already is left alone."""
-    items = []
-    for name in columns:
-        want = polars_dtype(schema.field(name).type)
-        have = actual[name]
-        item = pl.col(name)
-        decimals = isinstance(have, pl.Decimal) and isinstance(want, pl.Decimal) and have.scale == want.scale
-        if have != want and not decimals:
-            item = item.cast(want)
-        items.append(item)
-    return frame.select(items)
+    """Select ``columns`` with the engine's types."""
+    return frame.select([conformed(name, actual, schema) for name in columns])
+
+
+def conformed(name: str, actual: pl.Schema, schema: pa.Schema) -> pl.Expr:
+    """A column with the engine's type; one that has its type already is left alone."""
+    want = polars_dtype(schema.field(name).type)
+    have = actual[name]
+    decimals = isinstance(have, pl.Decimal) and isinstance(want, pl.Decimal) and have.scale == want.scale
+    return pl.col(name) if have == want or decimals else pl.col(name).cast(want)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from executor.dtypes import polars_dtype
-from executor.sources.base import conform, engine_schema, readable
+from executor.sources.base import conformed, engine_schema, readable
 from executor.sources.errors import opening
 from executor.sources.memory import estimate_ndv, types_width
 from planner import types
@@ -55,6 +55,8 @@ class ParquetTable:
     _columns: dict[str, ColumnStatistics] = field(default_factory=dict, repr=False)
     _samples: dict[str, pl.Series] = field(default_factory=dict, repr=False)
     _actual: list[pl.Schema] = field(default_factory=list, repr=False)  # the reader's schema, once it is known
+    _conformed: dict[str, pl.Expr] = field(default_factory=dict, repr=False)  # columns that were read before
+    _splits: list[Split] = field(default_factory=list, repr=False)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Without what was found out about the files: a worker that needs it looks again."""
@@ -62,7 +64,9 @@ class ParquetTable:
 
     def statistics(self, columns: Sequence[str]) -> TableStatistics:
         rows = sum(_footer(k).metadata.num_rows for k in self.keys)
-        self._sample([c for c in columns if c not in self._columns and c not in self.hive])
+        unknown = [c for c in columns if c not in self._columns and c not in self.hive]
+        if unknown:
+            self._sample(unknown)
         found = {}
         for name in columns:
             if name in self._columns:
@@ -106,6 +110,8 @@ class ParquetTable:
             self._samples.update({name: frame.get_column(name) for name in known})
 
     def splits(self) -> tuple[Split, ...]:
+        if self._splits:
+            return tuple(self._splits)
         found = []
         for path, key in zip(self.paths, self.keys, strict=True):
             metadata, at = _footer(key).metadata, 0
@@ -113,10 +119,12 @@ class ParquetTable:
                 group = metadata.row_group(i)
                 found.append(Split((path, at, group.num_rows), group.num_rows, group.total_byte_size))
                 at += group.num_rows
+        self._splits[:] = found
         return tuple(found)
 
     def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
-        readable(self.schema, columns, self.name)
+        new = [c for c in columns if c not in self._conformed]
+        readable(self.schema, new, self.name)
         for key in self.keys:
             if read_footer(key[0]) != key:  # what was proved of the old file does not hold for the new one
                 raise _changed(key)
@@ -128,7 +136,8 @@ class ParquetTable:
         with opening(self.name, "Parquet"):
             if not self._actual:
                 self._actual.append(frame.collect_schema())
-            return conform(frame, self._actual[0], self.schema, columns)
+            self._conformed.update((c, conformed(c, self._actual[0], self.schema)) for c in new)
+            return frame.select([self._conformed[c] for c in columns])
 
     def _open(self, paths: list[str]) -> pl.LazyFrame:
         if not paths:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from planner.expr import AggregateCall, Column, ColumnId, Comparison, columns_of
 from planner.functions_aggregate import AggregateSplit, split_aggregate
-from planner.logical import Aggregate, Item, Join, JoinKind, LogicalPlan, Project, passthrough
+from planner.logical import Aggregate, Item, Join, JoinKind, LogicalPlan, Project, operators, passthrough
 from planner.optimizer.construct import is_passthrough
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.nullability import is_null_with
@@ -37,6 +37,8 @@ def aggregate_pushdown(plan: LogicalPlan, context: OptimizerContext) -> LogicalP
                                                              Aggregate by [k#4] [count(o#2) as p#5]
                                                                Scan orders [o#2, k#4]
     """
+    if Aggregate not in operators(plan):
+        return plan
 
     def visit(node: LogicalPlan) -> LogicalPlan:
         return _pushed(node, context) if isinstance(node, Aggregate) else node

@@ -66,19 +66,17 @@ def column_needs(plan: LogicalPlan, *, as_it_stands: bool = False) -> Needs:
 def _parents_first(plan: LogicalPlan) -> list[LogicalPlan]:
     """Every node after all of its parents."""
     order: list[LogicalPlan] = []
-    seen: set[int] = set()
-
-    def visit(node: LogicalPlan) -> None:
-        if id(node) in seen:
-            return
-        seen.add(id(node))
-        for child in reversed(node.children()):
-            visit(child)
-        order.append(node)
-
-    visit(plan)
+    _append_below(plan, order, set())
     order.reverse()
     return order
+
+
+def _append_below(node: LogicalPlan, order: list[LogicalPlan], seen: set[int]) -> None:
+    seen.add(id(node))
+    for child in reversed(node.children()):
+        if id(child) not in seen:
+            _append_below(child, order, seen)
+    order.append(node)
 
 
 def child_needs(node: LogicalPlan, out: set[ColumnId]) -> tuple[Iterable[ColumnId], ...]:

@@ -15,7 +15,7 @@ from planner.expr import (
     null,
     substitute,
 )
-from planner.logical import Aggregate, DependentJoin, Item, Join, JoinKind, LogicalPlan, Project, project_to
+from planner.logical import Aggregate, DependentJoin, Item, Join, JoinKind, LogicalPlan, Project, operators, project_to
 from planner.optimizer.construct import extended
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.decorrelate_domain import Domain, Tagged, domain_of, equal_tags
@@ -39,7 +39,7 @@ def decorrelate(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
     subquery which itself reads columns of a query further out, waits until that query's values have been
     pushed down to it.
     """
-    if not any(isinstance(n, DependentJoin) for n in walk(plan)):
+    if DependentJoin not in operators(plan):
         return plan
     return _Decorrelation()(plan)
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.errors import PlanError, SqlrayError, UnsupportedError
-from planner.logical import DependentJoin, LogicalPlan, pretty
+from planner.logical import DependentJoin, LogicalPlan, operators, pretty
 from planner.optimizer.batch import Batch, Rule, rule_name
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.rules import BATCHES
 from planner.optimizer.verify import Malformed, Verifier
-from planner.tree import walk
 
 
 def optimize(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
@@ -44,7 +43,7 @@ def run(plan: LogicalPlan, batches: Sequence[Batch], context: OptimizerContext) 
                     plan = apply_rule(plan, rule, context, verifier)
             if plan is before or (i > 1 and _was_seen(plan, seen)):
                 break
-        if batch.removes_dependent_joins and any(isinstance(n, DependentJoin) for n in walk(plan)):
+        if batch.removes_dependent_joins and DependentJoin in operators(plan):
             raise PlanError(f"a dependent join is left after the batch {batch.name!r}")
     return plan
 

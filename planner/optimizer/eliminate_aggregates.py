@@ -13,12 +13,13 @@ from planner.logical import (
     LogicalPlan,
     Project,
     Union,
+    operators,
     passthrough,
     project_to,
 )
 from planner.optimizer.column_needs import DUPLICATE_INSENSITIVE
 from planner.optimizer.context import OptimizerContext
-from planner.tree import replace_children, transform_up, walk
+from planner.tree import replace_children, transform_up
 
 
 def eliminate_aggregates(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
@@ -35,7 +36,7 @@ def eliminate_aggregates(plan: LogicalPlan, context: OptimizerContext) -> Logica
               Scan t [b#2]                        Scan u [c#3]
             Scan u [c#3]
     """
-    if not any(isinstance(n, Aggregate) for n in walk(plan)):
+    if Aggregate not in operators(plan):
         return plan
 
     def visit(node: LogicalPlan) -> LogicalPlan:

@@ -44,7 +44,11 @@ def eliminate_joins(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan
                 pass
         return join
 
-    return rewrite_joins(plan, visit)
+    return rewrite_joins(plan, context, visit, _may_go)
+
+
+def _may_go(join: Join) -> bool:
+    return join.kind in (JoinKind.LEFT, JoinKind.RIGHT) or (join.kind is JoinKind.INNER and not join.condition)
 
 
 def _only_left(join: Join) -> LogicalPlan:

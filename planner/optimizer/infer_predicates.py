@@ -21,13 +21,14 @@ from planner.logical import (
     RowNumber,
     Scan,
     Sort,
+    operators,
 )
 from planner.optimizer.construct import filtered
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.equivalences import Equivalences
 from planner.optimizer.ranges import combine_ranges
 from planner.optimizer.unwrap_casts import is_lossless, unwrap_comparison, unwrap_in_list
-from planner.tree import replace_children, walk
+from planner.tree import replace_children
 
 # Conjuncts that hold for every row, by the one column that each compares with constants. They are written
 # over the placeholder column 0, so that those of different columns compare.
@@ -60,7 +61,7 @@ def infer_predicates(plan: LogicalPlan, context: OptimizerContext) -> LogicalPla
           Filter b#2 = 5
             Scan u [b#2]
     """
-    if not any(isinstance(n, Join) for n in walk(plan)):
+    if Join not in operators(plan):
         return plan
     return _visit(plan, {})[0]
 

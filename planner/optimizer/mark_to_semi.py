@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from planner.expr import FALSE, TRUE, Expr, Not, column, conjuncts
-from planner.logical import Filter, Item, Join, JoinKind, LogicalPlan, Project, passthrough
+from planner.logical import Filter, Item, Join, JoinKind, LogicalPlan, Project, operators, passthrough
 from planner.optimizer.construct import filtered
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.nullability import can_be_null
 from planner.optimizer.properties import NeverNull
-from planner.tree import transform_up, walk
+from planner.tree import transform_up
 
 
 def mark_to_semi(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
@@ -25,7 +25,7 @@ def mark_to_semi(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
           Project [a#1, TRUE as mark#5]
             Join semi on a#1 = b#3
     """
-    if not any(isinstance(n, Join) and n.kind is JoinKind.MARK for n in walk(plan)):
+    if JoinKind.MARK not in operators(plan):
         return plan
     never_null = NeverNull()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner import types
 from planner.catalog import TableStatistics
 from planner.expr import AggregateCall, Column, ColumnId, Literal
-from planner.logical import Aggregate, CommonSubplan, LogicalPlan, Project, Scan, Values
+from planner.logical import Aggregate, CommonSubplan, LogicalPlan, Project, Scan, Values, operators
 from planner.optimizer.context import OptimizerContext
 from planner.tree import transform_up
 
@@ -21,6 +21,8 @@ def metadata_answers(plan: LogicalPlan, context: OptimizerContext) -> LogicalPla
         Aggregate [count(*) as n#2, max(a#1) as m#3]    →    Values 1 rows [n#2, m#3]
           Scan t [a#1]
     """
+    if Aggregate not in operators(plan):
+        return plan
 
     def visit(node: LogicalPlan) -> LogicalPlan:
         match node:

@@ -15,6 +15,7 @@ from planner.logical import (
     LogicalPlan,
     Project,
     Sort,
+    operators,
 )
 from planner.optimizer.construct import item_expressions
 from planner.optimizer.context import OptimizerContext
@@ -41,7 +42,7 @@ def outer_to_inner(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
     →   Filter b#3 > 5
           Join inner on a#1 = c#2
     """
-    if not any(isinstance(n, Join) and n.kind in OUTER for n in walk(plan)):
+    if operators(plan).isdisjoint(OUTER):
         return plan
     return _visit(plan, (), {})
 

@@ -52,7 +52,7 @@ def prune_columns(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
             Scan t [a#1, b#2]                    Scan t [a#1]
             Scan u [c#3, d#4]                    Scan u [c#3]
     """
-    pruned = _Pruning(column_needs(plan)).visit(plan)
+    pruned = _Pruning(context.needs(plan)).visit(plan)
     return _with_output_of(plan, pruned)
 
 
@@ -69,23 +69,23 @@ def narrow_inputs(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
           Project [a#1]
             Scan t [a#1, b#2] where b#2 = 5
     """
-    needs = column_needs(plan, as_it_stands=True)
-    memo: dict[int, tuple[LogicalPlan, LogicalPlan]] = {}
+    return _with_output_of(plan, _with_narrow_inputs(plan, column_needs(plan, as_it_stands=True), {}))
 
-    def visit(node: LogicalPlan) -> LogicalPlan:
-        hit = memo.get(id(node))
-        if hit is None:
-            children = [visit(c) for c in node.children()]
-            if isinstance(node, (Join, Sort, RowNumber, CommonSubplan)):
-                wanted = child_needs(node, needs.of(node))
-                children = [_narrowed(c, frozenset(w)) for c, w in zip(children, wanted, strict=True)]
-            result = replace_children(node, children)
-            if isinstance(result, Project) and is_identity(result):
-                result = result.input
-            hit = memo[id(node)] = (node, result)
-        return hit[1]
 
-    return _with_output_of(plan, visit(plan))
+def _with_narrow_inputs(
+    node: LogicalPlan, needs: Needs, memo: dict[int, tuple[LogicalPlan, LogicalPlan]]
+) -> LogicalPlan:
+    hit = memo.get(id(node))
+    if hit is None:
+        children = [_with_narrow_inputs(c, needs, memo) for c in node.children()]
+        if isinstance(node, (Join, Sort, RowNumber, CommonSubplan)):
+            wanted = child_needs(node, needs.of(node))
+            children = [_narrowed(c, frozenset(w)) for c, w in zip(children, wanted, strict=True)]
+        result = replace_children(node, children)
+        if isinstance(result, Project) and is_identity(result):
+            result = result.input
+        hit = memo[id(node)] = (node, result)
+    return hit[1]
 
 
 def _narrowed(plan: LogicalPlan, wanted: frozenset[ColumnId]) -> LogicalPlan:
@@ -183,7 +183,7 @@ def _prune_scan(node: Scan, out: set[ColumnId]) -> Scan:
     kept = tuple(f for f in node.fields if f.id in read)
     if not kept and node.fields:
         kept = (min(node.fields, key=_width),)
-    return node if len(kept) == len(node.fields) else replace(node, fields=kept)
+    return node if len(kept) == len(node.fields) else Scan(node.table, kept, node.predicates, node.limit)
 
 
 def _width(item: Field) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from planner import types
 from planner.expr import (
@@ -15,6 +14,7 @@ from planner.expr import (
     conjunction,
     conjuncts,
     is_volatile,
+    node_types,
     substitute,
 )
 from planner.logical import (
@@ -143,7 +143,7 @@ def _may_move(predicate: Expr, input: LogicalPlan) -> bool:
 
 def is_fallible(predicate: Expr) -> bool:
     """Whether evaluating it for rows that another operator would have dropped can raise an error."""
-    return any(
+    return Cast in node_types(predicate) and any(
         isinstance(n, Cast) and not n.safe and n.arg.dtype == types.VARCHAR and n.dtype != types.VARCHAR
         for n in walk(predicate)
     )
@@ -189,8 +189,10 @@ def _through_union(node: Union, pending: tuple[Expr, ...], memo: Memo) -> Logica
 def _into_scan(node: Scan, pending: tuple[Expr, ...]) -> LogicalPlan:
     if node.limit is not None:
         return above(node, pending)
+    if not pending:
+        return node
     new = tuple(dict.fromkeys((*node.predicates, *pending)))
-    return node if len(new) == len(node.predicates) else replace(node, predicates=new)
+    return node if len(new) == len(node.predicates) else node.with_expressions(new)
 
 
 def _through_join(node: Join, pending: tuple[Expr, ...], memo: Memo) -> LogicalPlan:
@@ -202,14 +204,14 @@ def _through_join(node: Join, pending: tuple[Expr, ...], memo: Memo) -> LogicalP
     stays: list[Expr] = []
     for predicate in node.condition:
         reads = columns_of(predicate)
-        if is_fallible(predicate) or is_volatile(predicate):
-            condition.append(predicate)
-        elif reads and reads <= left_ids and kind in CONDITION_TO_LEFT:
-            to_left.append(predicate)
+        if reads and reads <= left_ids and kind in CONDITION_TO_LEFT:
+            side = to_left
         elif reads and reads <= right_ids and kind in CONDITION_TO_RIGHT:
-            to_right.append(predicate)
+            side = to_right
         else:
-            condition.append(predicate)
+            side = condition
+        movable = side is condition or not (is_fallible(predicate) or is_volatile(predicate))
+        (side if movable else condition).append(predicate)
     for predicate in pending:
         reads = columns_of(predicate)
         if is_fallible(predicate):
@@ -229,7 +231,7 @@ def _through_join(node: Join, pending: tuple[Expr, ...], memo: Memo) -> LogicalP
         or right is not node.right
         or tuple(condition) != node.condition
     ):
-        node = replace(node, left=left, right=right, condition=tuple(dict.fromkeys(condition)))
+        node = Join(kind, left, right, tuple(dict.fromkeys(condition)), node.comparison, node.mark)
     return above(node, stays)
 
 

@@ -17,6 +17,7 @@ from planner.logical import (
     Sort,
     Union,
     Values,
+    operators,
 )
 from planner.optimizer.construct import is_renaming, item_expressions
 from planner.optimizer.context import OptimizerContext
@@ -42,7 +43,7 @@ def push_limits(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
             Sort [a#1]                               Scan t [a#1]
               Scan t [a#1]
     """
-    return transform_down(plan, _push)
+    return plan if operators(plan).isdisjoint((Limit, Sort)) else transform_down(plan, _push)
 
 
 def _push(node: LogicalPlan) -> LogicalPlan:
@@ -128,6 +129,8 @@ def drop_sorts(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
           Sort [b#3]                    →       Scan t [a#1, b#3]
             Scan t [a#1, b#3]
     """
+    if Sort not in operators(plan):
+        return plan
 
     def visit(node: LogicalPlan) -> LogicalPlan:
         if isinstance(node, (Join, Union, Sort)) or (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planner.expr import Column, Comparison
-from planner.logical import Filter, Join, JoinKind, LogicalPlan, Project, Scan
+from planner.logical import Filter, Join, JoinKind, LogicalPlan, Project, Scan, operators
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.key_sources import semi_join_with_source
 from planner.tree import replace_children, transform_up
@@ -29,6 +29,8 @@ def reduce_probes(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
             Scan part [p_partkey#9] where like(p_name#10, '%green%')
           …
     """
+    if JoinKind.INNER not in operators(plan):
+        return plan
 
     def visit(node: LogicalPlan) -> LogicalPlan:
         if not isinstance(node, Join) or node.kind is not JoinKind.INNER:

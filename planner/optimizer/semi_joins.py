@@ -55,7 +55,7 @@ def semi_joins(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
             case _:
                 return join
 
-    return rewrite_joins(plan, visit)
+    return rewrite_joins(plan, context, visit)
 
 
 def as_set(plan: LogicalPlan) -> LogicalPlan:

@@ -17,6 +17,7 @@ from planner.logical import (
     LogicalPlan,
     Project,
     Scan,
+    operators,
     passthrough,
 )
 from planner.optimizer.column_needs import DUPLICATE_INSENSITIVE
@@ -62,8 +63,10 @@ def share_joins(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
               Scan supplier [id#11]                          Project [k#1 as p#5, cost#3 as cost#7]
                                                                (see *1)
     """
+    if Aggregate not in operators(plan):
+        return plan
     tables = Counter(id(n.table) for n in walk(plan) if isinstance(n, Scan))
-    if all(n == 1 for n in tables.values()) or not any(isinstance(n, Aggregate) for n in walk(plan)):
+    if all(n == 1 for n in tables.values()):
         return plan
     memo: dict[int, tuple[LogicalPlan, LogicalPlan]] = {}
 

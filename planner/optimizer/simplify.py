@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
+from operator import is_
 
 from planner import types
 from planner.evaluate import evaluate
@@ -40,6 +41,7 @@ from planner.optimizer.unwrap_casts import unwrap_comparison, unwrap_in_list
 from planner.tree import transform_up
 
 _NULL_BOOLEAN = null(types.BOOLEAN)
+_CONSTANT = {Literal}
 
 
 def simplify(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
@@ -53,7 +55,7 @@ def simplify(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
         Filter NOT (a#1 <= 2 + 3) AND (b#2 = 'x' OR b#2 = 'y') AND CAST(c#3 AS BIGINT) < 7
     →   Filter a#1 > 5 AND b#2 IN ('x', 'y') AND c#3 < 7
     """
-    return transform_up(plan, _simplify_node)
+    return transform_up(plan, _simplify_node, context.simplified)
 
 
 def _simplify_node(node: LogicalPlan) -> LogicalPlan:
@@ -147,11 +149,9 @@ def simplify_expression(expr: Expr, nullable: IsNullable) -> Expr:
         return expr
     old = expr.children()
     new = [simplify_expression(c, nullable) for c in old]
-    for a, b in zip(old, new, strict=True):
-        if a is not b:
-            expr = expr.with_children(new)
-            break
-    if all(isinstance(c, Literal) for c in new) and not (isinstance(expr, Call) and expr.name in VOLATILE):
+    if not all(map(is_, old, new)):
+        expr = expr.with_children(new)
+    if set(map(type, new)) <= _CONSTANT and not (isinstance(expr, Call) and expr.name in VOLATILE):
         constant = evaluate(expr)
         if constant is not None:
             return constant

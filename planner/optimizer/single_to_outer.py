@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from planner.logical import Join, JoinKind, LogicalPlan
+from planner.logical import Join, JoinKind, LogicalPlan, operators
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.properties import has_one_row, matches_once
-from planner.tree import transform_up, walk
+from planner.tree import transform_up
 
 
 def single_to_outer(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
@@ -23,7 +23,7 @@ def single_to_outer(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan
           Aggregate [max(b#2) as m#3]
     →   Join inner
     """
-    if not any(isinstance(n, Join) and n.kind is JoinKind.SINGLE for n in walk(plan)):
+    if JoinKind.SINGLE not in operators(plan):
         return plan
 
     def visit(node: LogicalPlan) -> LogicalPlan:

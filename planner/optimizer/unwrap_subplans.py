@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from planner.expr import Column, ColumnId, Expr, is_volatile, substitute
-from planner.logical import CommonSubplan, Filter, Item, LogicalPlan, Project, Scan, Values
+from planner.logical import CommonSubplan, Filter, Item, LogicalPlan, Project, Scan, Values, operators
 from planner.optimizer.context import OptimizerContext
 from planner.rename import copy_with_new_ids
 from planner.tree import replace_children, walk
@@ -23,9 +23,9 @@ def unwrap_subplans(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan
           CommonSubplan cte            →       Scan t [a#1, b#2]
             Scan t [a#1, b#2]
     """
-    readers = Counter(id(c) for n in walk(plan) for c in n.children() if isinstance(c, CommonSubplan))
-    if not readers:
+    if CommonSubplan not in operators(plan):
         return plan
+    readers = Counter(id(c) for n in walk(plan) for c in n.children() if isinstance(c, CommonSubplan))
     memo: dict[int, tuple[LogicalPlan, LogicalPlan]] = {}
 
     def visit(node: LogicalPlan) -> LogicalPlan:

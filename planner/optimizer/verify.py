@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from planner.expr import Column, ColumnId, Expr, Schema
+from planner.expr import Column, ColumnId, Schema, column_types
 from planner.logical import DependentJoin, Join, LogicalPlan, Scan, Union, describe
 
 Reads = dict[ColumnId, pa.DataType]
@@ -18,12 +18,9 @@ class Malformed(Exception):
 
 @dataclass(slots=True)
 class Verifier:
-    """Remembers by identity what it has checked: nodes (with the columns they need from outside) and
-    expressions.
-    """
+    """Remembers by identity the nodes that it has checked, with the columns they need from outside."""
 
     _nodes: dict[int, tuple[LogicalPlan, Reads]] = field(default_factory=dict)
-    _expressions: dict[int, tuple[Expr, Reads]] = field(default_factory=dict)
 
     def check(self, plan: LogicalPlan) -> None:
         """Raise Malformed unless ``plan`` is closed and every node of it well formed.
@@ -43,19 +40,24 @@ class Verifier:
         outer: Reads = {}
         inputs = node.children()
         for i, child in enumerate(inputs):
-            free = self._visit(child)
+            known = self._nodes.get(id(child))
+            free = self._visit(child) if known is None else known[1]
             if free and i == 1 and isinstance(node, DependentJoin):
                 free = _unbound(free, inputs[0].schema, node)
             if free:
                 outer.update(free)
         reads: Reads = {}
         for expression in node.expressions():
-            reads.update(self._reads(expression))
+            if isinstance(expression, Column):
+                reads[expression.id] = expression.dtype
+            else:
+                reads.update(column_types(expression))
         for source in (node,) if isinstance(node, Scan) else inputs:
             if not reads:
                 break
             reads = _unbound(reads, source.schema, node)
-        outer.update(reads)
+        if reads:
+            outer.update(reads)
         if node.schema.repeats:
             raise Malformed(f"a column id occurs twice in the output of: {describe(node)}")
         match node:
@@ -69,27 +71,13 @@ class Verifier:
         self._nodes[id(node)] = (node, outer)
         return outer
 
-    def _reads(self, expression: Expr) -> Reads:
-        hit = self._expressions.get(id(expression))
-        if hit is not None:
-            return hit[1]
-        found: Reads = {}
-        stack = [expression]
-        while stack:
-            item = stack.pop()
-            if isinstance(item, Column):
-                found[item.id] = item.dtype
-            else:
-                stack.extend(item.children())
-        self._expressions[id(expression)] = (expression, found)
-        return found
-
 
 def _unbound(reads: Reads, schema: Schema, node: LogicalPlan) -> Reads:
     """What of ``reads`` an input with ``schema`` does not produce."""
     left: Reads = {}
+    get = schema.get
     for id, dtype in reads.items():
-        produced = schema.get(id)
+        produced = get(id)
         if produced is None:
             left[id] = dtype
         elif produced.dtype is not dtype and produced.dtype != dtype:  # comparing Arrow types is slow

@@ -117,7 +117,9 @@ class QueryGraph:
 
     def operator(self, mask: int) -> OperatorVertex | None:
         """The operator that ``mask`` consists of, if it is one alone."""
-        return self.operators.get(mask.bit_length() - 1) if mask & (mask - 1) == 0 else None
+        if not self.operators or mask & (mask - 1):
+            return None
+        return self.operators.get(mask.bit_length() - 1)
 
     def can_join(self, a: int, b: int) -> bool:
         """Whether two disjoint sets that have plans may be joined: an operator needs its inputs there."""
@@ -131,8 +133,9 @@ class QueryGraph:
         alone = self.operator(a) or self.operator(b)
         if alone is not None:
             return alone.hashed
-        if any(m & a and m & b for m in self._class_masks):
-            return True
+        for mask in self._class_masks:
+            if mask & a and mask & b:
+                return True
         for p in self.predicates:
             if p.sides is not None:
                 left, right = p.sides

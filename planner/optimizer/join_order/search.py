@@ -36,6 +36,7 @@ class Search:
 
     graph: QueryGraph
     model: CostModel = field(default_factory=CostModel)
+    _sides: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     def best(self) -> Tree:
         """The cheapest tree found for the whole graph."""
@@ -74,13 +75,14 @@ class Search:
                 costs[both] = cost
                 splits[both] = (a, b)
 
-        def tree(part: int) -> Tree:
-            if part not in splits:
-                return Tree(part, 0.0)
-            a, b = splits[part]
-            return self.join(tree(a), tree(b), costs[part])
+        return self.tree(mask, costs, splits) if mask in costs else None
 
-        return tree(mask) if mask in costs else None
+    def tree(self, mask: int, costs: dict[int, float], splits: dict[int, tuple[int, int]]) -> Tree:
+        """The tree that ``dynamic`` chose for a set."""
+        if mask not in splits:
+            return Tree(mask, 0.0)
+        a, b = splits[mask]
+        return self.join(self.tree(a, costs, splits), self.tree(b, costs, splits), costs[mask])
 
     def greedy(self, trees: list[Tree], products: bool = False) -> list[Tree]:
         """Join the pair with the smallest result, again and again (greedy operator ordering, Fegaras 1998).
@@ -154,12 +156,17 @@ class Search:
             rows_a, rows_b, width_b = rows_b, rows_a, width_a
         rows = graph.cardinality(a | b)
         if graph.is_hashed(a, b):
-            return model.total(model.hash_join(rows_b, width_b, rows_a, rows, graph.width(a | b)))
+            return model.hash_join_cpu(rows_b, rows_a, rows, graph.width(a | b))
         return model.total(model.nested_loop(rows_a, rows_b, width_b, rows))
 
     def side(self, mask: int) -> tuple[float, float]:
         """Rows that a side of a join brings in, and their width."""
-        operator = self.graph.operator(mask)
-        if operator is not None:
-            return operator.right_rows, operator.right_width
-        return self.graph.cardinality(mask), self.graph.width(mask)
+        known = self._sides.get(mask)
+        if known is None:
+            operator = self.graph.operator(mask)
+            if operator is not None:
+                known = operator.right_rows, operator.right_width
+            else:
+                known = self.graph.cardinality(mask), self.graph.width(mask)
+            self._sides[mask] = known
+        return known
