@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 
 from planner import tree
@@ -27,6 +27,7 @@ from planner.expr import (
     show_aggregate,
     show_sort_key,
 )
+from planner.record import record
 
 
 class JoinKind(StrEnum):
@@ -42,7 +43,7 @@ class JoinKind(StrEnum):
     SINGLE = "single"  # left ++ right as LEFT, but a second match is an error (scalar subqueries)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Item:
     """A computed column: what it is called, and how it is computed."""
 
@@ -50,7 +51,7 @@ class Item:
     expr: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AggregateItem:
     """A column computed from each group."""
 
@@ -83,7 +84,7 @@ def _set_schema(node: LogicalPlan, fields: Sequence[Field]) -> None:
     object.__setattr__(node, "schema", Schema(tuple(fields)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Scan(LogicalPlan):
     """Reads columns of a table: ``fields[i].name`` is the name in the table.
 
@@ -106,7 +107,7 @@ class Scan(LogicalPlan):
         return replace(self, predicates=tuple(expressions))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Values(LogicalPlan):
     """Constant rows; every cell is an expression without columns. One row and no fields is SELECT without FROM."""
 
@@ -138,7 +139,7 @@ class _Unary(LogicalPlan):
         return replace(self, input=children[0])  # type: ignore[type-var]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Filter(_Unary):
     """Rows for which ``predicate`` is TRUE."""
 
@@ -156,7 +157,7 @@ class Filter(_Unary):
         return replace(self, predicate=expressions[0])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Project(_Unary):
     """Computes columns. A passed-through column keeps its id: ``Item(field, Column(field.id))``."""
 
@@ -202,7 +203,7 @@ class _JoinLike(LogicalPlan):
         return replace(self, condition=tuple(expressions[:n]), comparison=comparison)  # type: ignore[type-var]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Join(_JoinLike):
     """Combines two inputs; a pair matches when every conjunct of ``condition`` is TRUE.
 
@@ -223,7 +224,7 @@ class Join(_JoinLike):
         _set_schema(self, join_fields(self.kind, self.left.schema, self.right.schema, self.mark))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class DependentJoin(_JoinLike):
     """A join whose right side is evaluated anew for each left row: it may read ``left``'s columns anywhere.
 
@@ -242,7 +243,7 @@ class DependentJoin(_JoinLike):
         _set_schema(self, join_fields(self.kind, self.left.schema, self.right.schema, self.mark))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Aggregate(_Unary):
     """One row a group. Group keys are input columns and keep their ids; computed keys are projected beneath.
 
@@ -271,7 +272,7 @@ class Aggregate(_Unary):
         return replace(self, keys=keys, aggregates=tuple(items))  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Sort(_Unary):
     """Orders rows; with ``limit`` it is a top-N: the ``limit`` rows after the first ``offset``."""
 
@@ -292,7 +293,7 @@ class Sort(_Unary):
         return replace(self, keys=keys)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Limit(_Unary):
     """At most ``limit`` rows (None: all) after skipping ``offset``, in the input's order."""
 
@@ -305,7 +306,7 @@ class Limit(_Unary):
         object.__setattr__(self, "schema", self.input.schema)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Union(LogicalPlan):
     """All rows of all inputs. Output field i takes column i of every input, by position; types are equal."""
 
@@ -323,7 +324,7 @@ class Union(LogicalPlan):
         return replace(self, inputs=tuple(children))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class RowNumber(_Unary):
     """Adds ``field`` (BIGINT, not NULL): 1, 2, … within each partition in the order of ``order`` (any, if empty).
 
@@ -349,7 +350,7 @@ class RowNumber(_Unary):
         return replace(self, partition=tuple(expressions[:n]), order=order)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class CommonSubplan(_Unary):
     """A subplan with several parents (all hold this very object) that runs once: a CTE, or found by the optimizer.
 

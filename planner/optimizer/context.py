@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from planner.record import record
 
 if TYPE_CHECKING:
     from planner.statistics import Estimator
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OptimizerContext:
     """``estimator`` knows rows and columns of any plan; ``disabled`` names the rules that are switched
     off.
