@@ -14,12 +14,13 @@ from executor.value import Bounds as ValueBounds
 from executor.value import Device, Scope, Store, Value, native, scaled_bounds
 from planner.expr import ColumnId, Field, Schema, column_name
 from planner.physical import Bounds
+from planner.record import record
 
 ROW = "#row"
 """The one column of a frame without columns: Polars keeps no row count without one."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KernelOptions:
     """How fragments are compiled and run."""
 
@@ -28,7 +29,7 @@ class KernelOptions:
     batch_rows: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Frame:
     """Rows, and their columns by id. ``max_rows`` is a proved upper bound of the number of rows, where there
     is one.

@@ -8,7 +8,7 @@ ones get a partner column that keeps the plain ones' NULLs apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import polars as pl
 
@@ -20,11 +20,12 @@ from executor.value import Scope, Store, Value, bounds_of
 from planner import types
 from planner.expr import Expr
 from planner.physical import Bounds, KeyPair
+from planner.record import record
 
 _PACKED_BITS = 62
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Keys:
     """Expressions over the left and over the right side that are equal for a match, pair by pair."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import polars as pl
@@ -15,12 +15,13 @@ from executor.join_keys import Keys, join_keys
 from executor.value import Store, Value, integer_dtype
 from planner.expr import ColumnId, Expr, columns_of
 from planner.physical import Bounds, KeyPair
+from planner.record import record
 
 BuildSide = Literal["prefer_left", "prefer_right"]
 How = Literal["inner", "left", "right", "full", "semi", "anti"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sides:
     """The two inputs of a join and what pairs of their rows must satisfy, split by what it reads."""
 

@@ -7,7 +7,7 @@ where the bounds of the argument and the number of rows prove it, else in 128.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import polars as pl
 
@@ -35,13 +35,14 @@ from planner import types
 from planner.errors import PlanError, UnsupportedError
 from planner.expr import AggregateCall, ColumnId, Literal, column_name, columns_of
 from planner.physical import AggregateExec
+from planner.record import record
 
 # No task reads more rows than this: it bounds what a 128-bit sum of 64-bit values can reach, with room to spare.
 _MANY_ROWS = 2**48
 _DOUBLE_MAX = 2**53  # up to here a double holds every integer
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Group:
     """What an aggregate is computed in: the scope of its arguments, and what is known of the group."""
 
@@ -54,7 +55,7 @@ class Group:
         return self.scope.device
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Argument:
     """An aggregate's arguments for the rows that its FILTER passes; the first is NULL for the others."""
 
@@ -77,7 +78,7 @@ class Argument:
         return self.value.nullable or self.test is not None or self.group.may_be_empty
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Quotient:
     """An aggregate that is a quotient of two: divided once the groups are done, and divided exactly."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from planner.record import record
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class Progress:
     """A query's state: finished stages of all, the running stage's name and finished tasks, rows made so far."""
 

@@ -10,7 +10,7 @@ check when it runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
@@ -23,6 +23,7 @@ from executor.dtypes import integer_range, polars_dtype
 from planner import types
 from planner.errors import PlanError
 from planner.expr import ColumnId
+from planner.record import record
 
 INT64_MAX = 2**63 - 1
 INT128_MAX = 2**127 - 1
@@ -45,7 +46,7 @@ class Store(Enum):
     INT128 = "int128"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Value:
     """A compiled expression of SQL type ``dtype``.
 
@@ -62,7 +63,7 @@ class Value:
     literal: Any = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scope:
     """What an expression is compiled against: the input's columns, the device, and the rows that count.
 

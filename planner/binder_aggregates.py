@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlglot import exp
 
@@ -17,9 +17,10 @@ from planner.binder_expressions import (
 from planner.binder_functions import WRAPPERS, aggregate_calls, call_syntax
 from planner.errors import BindError, SqlrayError, UnsupportedError
 from planner.expr import AggregateCall, Expr, Literal, SortKey
+from planner.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AggregateSyntax:
     """The call of an aggregate with all that stands around it."""
 

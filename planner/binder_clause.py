@@ -25,6 +25,7 @@ from planner.errors import SqlrayError
 from planner.expr import AggregateCall, ColumnId, Expr, Literal, column, columns_of, new_field
 from planner.functions_aggregate import value_of_no_rows
 from planner.logical import AggregateItem
+from planner.record import record
 
 # How a clause finds the alias of a SELECT item: the item's expression bound there, or None.
 FindAlias = Callable[[str], Expr | None]
@@ -46,7 +47,7 @@ class Aggregates:
         return column(item.field)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BoundSubquery:
     """A subquery as it was written, and the column that it has become."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 
 from sqlglot import exp
@@ -12,9 +11,10 @@ from sqlglot.errors import ErrorLevel, SqlglotError
 
 from planner import functions_aggregate
 from planner.parser import parser_of
+from planner.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CallSyntax:
     """A call: the function's name and its arguments in order."""
 

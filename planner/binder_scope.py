@@ -18,6 +18,7 @@ from planner.errors import BindError, UnsupportedError, nearest
 from planner.expr import Column, ColumnId, Expr, Field
 from planner.logical import CommonSubplan, LogicalPlan
 from planner.parser import DEFAULT_DIALECT, position_of
+from planner.record import record
 
 
 class OpenPath(Protocol):
@@ -44,7 +45,7 @@ def _no_names() -> Sequence[str]:
     return ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BindContext:
     """What binding a statement asks of its session.
 
@@ -67,7 +68,7 @@ class BindContext:
     table_names: Callable[[], Sequence[str]] = _no_names
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BoundQuery:
     """A bound query: its plan, whose fields are the output columns in order, and the names users see."""
 
@@ -100,7 +101,7 @@ class CommonTable:
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Environment:
     """The context, and what the place in the query adds to it."""
 
@@ -124,7 +125,7 @@ class Environment:
         return UnsupportedError(message, position=position_of(node, self.sql), sql=self.sql, hint=hint)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class VisibleColumn:
     """A column that ``*`` and an unqualified name see: its name, the field, and its table ("" if merged)."""
 
@@ -133,7 +134,7 @@ class VisibleColumn:
     table: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Relation:
     """A table of FROM under the name the query knows it by ("" if it has none)."""
 

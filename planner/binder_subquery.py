@@ -8,7 +8,7 @@ the negated operator (x op ALL q fails for some row of q exactly when x negop AN
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sqlglot import exp
 
@@ -27,9 +27,10 @@ from planner.expr import (
     new_field,
 )
 from planner.logical import DependentJoin, JoinKind, LogicalPlan
+from planner.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Attachment:
     """A subquery waiting for the plan that it is joined to.
 

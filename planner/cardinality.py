@@ -9,11 +9,12 @@ other columns. Two join keys meet in the larger of their domains, whatever else 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from planner.catalog import ColumnStatistics
 from planner.expr import Column, ColumnId, Expr, columns_of
 from planner.logical import JoinKind
+from planner.record import record
 from planner.selectivity import (
     UNKNOWN,
     combined_ndv,
@@ -30,7 +31,7 @@ _LEAST_ANTI = 0.1  # share of rows that an anti join keeps at least: an estimate
 _RESTRICTED = 0.5  # of its table's distinct values a column has at most, if something chose among them
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Statistics:
     """Rows (None: unknown), whether the count is exact, and what is known of the columns."""
 
@@ -39,7 +40,7 @@ class Statistics:
     columns: Mapping[ColumnId, ColumnStatistics] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Origin:
     """The scan that a column comes from, by identity; its rows, and the column's distinct values there."""
 

@@ -9,9 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 import pyarrow as pa
 
 from planner.errors import BindError, nearest
+from planner.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ColumnStatistics:
     """What is known of one column. None is unknown, never zero.
 
@@ -31,7 +32,7 @@ class ColumnStatistics:
     likely: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TableStatistics:
     """Rows (None: unknown), whether the count is exact, and the columns by name."""
 
@@ -40,7 +41,7 @@ class TableStatistics:
     columns: Mapping[str, ColumnStatistics] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Split:
     """A part of a table that one task reads: source-specific ``part``, with its rows and bytes where known.
 
@@ -75,7 +76,7 @@ class Table(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class View:
     """A named query: its SQL text, and the dialect it was written in."""
 

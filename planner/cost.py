@@ -7,11 +7,12 @@ to come out, and what a byte costs that is written. They decide between plans; t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import log2
 
+from planner.record import record
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class Cost:
     """``cpu`` in rows, ``memory`` in bytes held at once, ``network`` in bytes moved between nodes."""
 
@@ -24,7 +25,7 @@ class Cost:
         return Cost(self.cpu + other.cpu, self.memory + other.memory, self.network + other.network)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClusterInfo:
     """Where the query runs: nodes, cores a node, bytes of memory a node may use."""
 
@@ -33,7 +34,7 @@ class ClusterInfo:
     memory_limit: int = 8 * 2**30
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CostModel:
     """Weights for each row, and for each byte, by what happens to it."""
 

@@ -11,7 +11,7 @@ either way.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from planner import types
 from planner.expr import Column, ColumnId, Field
@@ -28,6 +28,7 @@ from planner.physical import (
     SortExec,
 )
 from planner.physical_context import PhysicalContext
+from planner.record import record
 from planner.selectivity import UNKNOWN
 from planner.tree import replace_children
 
@@ -49,7 +50,7 @@ _KEEPS_LEFT = (JoinKind.INNER, JoinKind.LEFT, JoinKind.SEMI, JoinKind.ANTI, Join
 _KEEPS_RIGHT = (JoinKind.INNER, JoinKind.RIGHT)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DynamicFilter:
     """Values of ``source_column`` in ``source`` (a stage's root) bound what ``scan`` has to read of ``column``."""
 

@@ -5,11 +5,12 @@ An error says what happened, where in the query (when it concerns a place in it)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from difflib import get_close_matches
 
+from planner.record import record
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class Position:
     """A place in the SQL text: 1-based line and column, and the length of the marked token."""
 

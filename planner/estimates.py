@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from planner.catalog import ColumnStatistics
 from planner.cost import Cost
 from planner.expr import ColumnId
 from planner.physical import PhysicalPlan
+from planner.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NodeEstimate:
     """Output rows (None: unknown), average bytes a row, the node's own cost, and what is known of its columns."""
 

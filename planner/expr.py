@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, NamedTuple, NewType
 
 import pyarrow as pa
 
 from planner import types
+from planner.record import record
 from planner.tree import transform_up, walk
 
 ColumnId = NewType("ColumnId", int)
@@ -28,7 +29,7 @@ def mint() -> ColumnId:
     return ColumnId(next(_ids))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Field:
     """One output column of a plan node: its id, its user-facing name, its type, and whether it can be NULL."""
 
@@ -47,7 +48,7 @@ def column_name(item: Field | Column) -> str:
     return f"{item.name}#{item.id}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Schema:
     """The ordered output columns of a plan node."""
 
@@ -108,7 +109,7 @@ class Expr:
         return self
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Column(Expr):
     """A column of the input. The name is for display and never compared."""
 
@@ -117,7 +118,7 @@ class Column(Expr):
     dtype: pa.DataType = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Literal(Expr):
     """A constant: None, bool, int, float, Decimal, str, bytes, date, time, datetime, or (INTERVAL) pa.MonthDayNano."""
 
@@ -137,7 +138,7 @@ class Literal(Expr):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cast(Expr):
     """CAST, or TRY_CAST when ``safe``: a value that does not convert is NULL instead of an error."""
 
@@ -159,7 +160,7 @@ NEGATED = {"=": "<>", "<>": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<",
            "is distinct from": "is not distinct from", "is not distinct from": "is distinct from"}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Comparison(Expr):
     """``left op right`` for one of COMPARISONS. Floats order as in DuckDB: NaN equals NaN and is the greatest."""
 
@@ -175,7 +176,7 @@ class Comparison(Expr):
         return Comparison(self.op, *children)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Arithmetic(Expr):
     """``left op right`` for one of ``+ - * / // %`` on numbers.
 
@@ -197,7 +198,7 @@ class Arithmetic(Expr):
         return Arithmetic(self.op, children[0], children[1], self.dtype)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class And(Expr):
     """Conjunction of two or more arguments, three-valued. Build it with ``conjunction``."""
 
@@ -211,7 +212,7 @@ class And(Expr):
         return And(tuple(children))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Or(Expr):
     """Disjunction of two or more arguments, three-valued. Build it with ``disjunction``."""
 
@@ -225,7 +226,7 @@ class Or(Expr):
         return Or(tuple(children))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Not(Expr):
     arg: Expr
     dtype: pa.DataType = field(default=types.BOOLEAN, init=False, repr=False, compare=False)
@@ -237,7 +238,7 @@ class Not(Expr):
         return Not(children[0])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IsNull(Expr):
     arg: Expr
     dtype: pa.DataType = field(default=types.BOOLEAN, init=False, repr=False, compare=False)
@@ -249,7 +250,7 @@ class IsNull(Expr):
         return IsNull(children[0])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InList(Expr):
     """``arg IN (values)``; the values are literals of ``arg``'s type, a NULL among them counts (three-valued)."""
 
@@ -264,7 +265,7 @@ class InList(Expr):
         return InList(children[0], self.values)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Case(Expr):
     """Searched CASE: the value of the first condition that is TRUE, else ``otherwise`` (a NULL literal if none)."""
 
@@ -283,7 +284,7 @@ class Case(Expr):
         return Case(pairs, children[-1])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call(Expr):
     """A scalar function of ``planner.functions``, by its canonical name."""
 
@@ -298,7 +299,7 @@ class Call(Expr):
         return Call(self.name, tuple(children), self.dtype)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SortKey:
     """One ORDER BY key. NULLs are largest unless said otherwise; NaN is larger than every number."""
 
@@ -307,7 +308,7 @@ class SortKey:
     nulls_first: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AggregateCall:
     """An aggregate function over a group: not an Expr, since it stands only in an Aggregate node.
 

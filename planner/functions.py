@@ -8,16 +8,16 @@ gives NULL for a NULL argument. Aggregates are in ``functions_aggregate``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 
 from planner import coercion, literals, types
 from planner.errors import BindError, UnsupportedError, nearest
 from planner.expr import Call, Case, Expr, Literal, null
+from planner.record import record
 from planner.signatures import match_signature, no_overload, result_type, unknown_function
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Function:
     """A scalar function: a line of the table below."""
 

@@ -7,7 +7,6 @@ Signatures read as in ``functions``. Aggregates that are another one in disguise
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -25,10 +24,11 @@ from planner.expr import (
     null,
 )
 from planner.logical import AggregateItem
+from planner.record import record
 from planner.signatures import match_signature, no_overload, result_type, unknown_function
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AggregateFunction:
     """An aggregate: a line of the table below.
 
@@ -231,7 +231,7 @@ def value_of_no_rows(call: AggregateCall) -> Literal:
 # ------------------------------------------------------------------------------ splitting
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AggregateSplit:
     """An aggregate in two steps.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 
 from planner import tree
@@ -27,6 +27,7 @@ from planner.expr import (
     show_aggregate,
     show_sort_key,
 )
+from planner.record import record
 
 
 class JoinKind(StrEnum):
@@ -42,7 +43,7 @@ class JoinKind(StrEnum):
     SINGLE = "single"  # left ++ right as LEFT, but a second match is an error (scalar subqueries)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Item:
     """A computed column: what it is called, and how it is computed."""
 
@@ -50,7 +51,7 @@ class Item:
     expr: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AggregateItem:
     """A column computed from each group."""
 
@@ -84,7 +85,7 @@ def _set_schema(node: LogicalPlan, fields: Sequence[Field]) -> None:
     object.__setattr__(node, "schema", Schema(tuple(fields)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Scan(LogicalPlan):
     """Reads columns of a table: ``fields[i].name`` is the name in the table.
 
@@ -107,7 +108,7 @@ class Scan(LogicalPlan):
         return Scan(self.table, self.fields, tuple(expressions), self.limit)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Values(LogicalPlan):
     """Constant rows; every cell is an expression without columns. One row and no fields is SELECT without FROM."""
 
@@ -136,7 +137,7 @@ class _Unary(LogicalPlan):
         return (self.input,)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Filter(_Unary):
     """Rows for which ``predicate`` is TRUE."""
 
@@ -157,7 +158,7 @@ class Filter(_Unary):
         return Filter(self.input, expressions[0])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Project(_Unary):
     """Computes columns. A passed-through column keeps its id: ``Item(field, Column(field.id))``."""
 
@@ -208,7 +209,7 @@ class _JoinLike(LogicalPlan):
         return type(self)(self.kind, self.left, self.right, condition, comparison, self.mark)  # type: ignore[call-arg]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Join(_JoinLike):
     """Combines two inputs; a pair matches when every conjunct of ``condition`` is TRUE.
 
@@ -229,7 +230,7 @@ class Join(_JoinLike):
         _set_schema(self, join_fields(self.kind, self.left.schema, self.right.schema, self.mark))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class DependentJoin(_JoinLike):
     """A join whose right side is evaluated anew for each left row: it may read ``left``'s columns anywhere.
 
@@ -248,7 +249,7 @@ class DependentJoin(_JoinLike):
         _set_schema(self, join_fields(self.kind, self.left.schema, self.right.schema, self.mark))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Aggregate(_Unary):
     """One row a group. Group keys are input columns and keep their ids; computed keys are projected beneath.
 
@@ -280,7 +281,7 @@ class Aggregate(_Unary):
         return Aggregate(self.input, keys, tuple(items))  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Sort(_Unary):
     """Orders rows; with ``limit`` it is a top-N: the ``limit`` rows after the first ``offset``."""
 
@@ -304,7 +305,7 @@ class Sort(_Unary):
         return Sort(self.input, keys, self.limit, self.offset)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Limit(_Unary):
     """At most ``limit`` rows (None: all) after skipping ``offset``, in the input's order."""
 
@@ -320,7 +321,7 @@ class Limit(_Unary):
         return Limit(children[0], self.limit, self.offset)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Union(LogicalPlan):
     """All rows of all inputs. Output field i takes column i of every input, by position; types are equal."""
 
@@ -338,7 +339,7 @@ class Union(LogicalPlan):
         return Union(tuple(children), self.fields)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class RowNumber(_Unary):
     """Adds ``field`` (BIGINT, not NULL): 1, 2, … within each partition in the order of ``order`` (any, if empty).
 
@@ -367,7 +368,7 @@ class RowNumber(_Unary):
         return RowNumber(self.input, tuple(expressions[:n]), order, self.field)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class CommonSubplan(_Unary):
     """A subplan with several parents (all hold this very object) that runs once: a CTE, or found by the optimizer.
 

@@ -11,7 +11,7 @@ Kernels ask ``bounds.bounds(expr, node.bounds)`` whether arithmetic fits 64 bits
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +19,7 @@ from planner import tree
 from planner.catalog import Split, Table
 from planner.expr import Column, ColumnId, Expr, Field, Schema, SortKey, show, show_aggregate, show_sort_key
 from planner.logical import AggregateItem, Item, JoinKind, show_item, show_limit
+from planner.record import record
 
 Bounds = Mapping[ColumnId, tuple[Any, Any]]
 """Proved bounds of columns: every non-NULL value lies in ``[min, max]``, Python values of the column's type
@@ -51,7 +52,7 @@ class _Unary(PhysicalPlan):
         return replace(self, input=children[0])  # type: ignore[type-var]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeyPair:
     """One equality of a hash join: ``left = right``, or IS NOT DISTINCT FROM if ``null_safe``. Types are equal."""
 
@@ -60,7 +61,7 @@ class KeyPair:
     null_safe: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ScanExec(PhysicalPlan):
     """Reads ``fields`` (``fields[i].name`` is the name in the table) of the rows that pass ``predicates``.
 
@@ -79,7 +80,7 @@ class ScanExec(PhysicalPlan):
     bounds: Bounds = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ValuesExec(PhysicalPlan):
     """Constant rows; each cell is an expression without columns."""
 
@@ -87,7 +88,7 @@ class ValuesExec(PhysicalPlan):
     schema: Schema
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class InputExec(PhysicalPlan):
     """Reads the blocks that stage ``stage`` produced (of a hash exchange: the task's own partition of them)."""
 
@@ -96,7 +97,7 @@ class InputExec(PhysicalPlan):
     partitioned: bool = False  # True: task i reads partition i; False: every task reads everything
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class FilterExec(_Unary):
     input: PhysicalPlan
     predicate: Expr
@@ -104,7 +105,7 @@ class FilterExec(_Unary):
     bounds: Bounds = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ProjectExec(_Unary):
     input: PhysicalPlan
     items: tuple[Item, ...]
@@ -112,7 +113,7 @@ class ProjectExec(_Unary):
     bounds: Bounds = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class HashJoinExec(PhysicalPlan):
     """Equi-join on ``keys``. ``residual`` are further conjuncts over both sides that a match must satisfy.
 
@@ -139,7 +140,7 @@ class HashJoinExec(PhysicalPlan):
         return replace(self, left=children[0], right=children[1])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class NestedLoopJoinExec(PhysicalPlan):
     """A join without an equality: every pair is tested against ``condition`` (none: Cartesian product)."""
 
@@ -165,7 +166,7 @@ class AggregateMode(StrEnum):
     FINAL = "final"  # states of the same group merged into results
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class AggregateExec(_Unary):
     """Hash aggregation. PARTIAL and FINAL hold only the aggregates of the split that ``functions`` tells: a
     PARTIAL's output columns are states, a FINAL aggregates them (e.g. sum of counts); both are ordinary
@@ -188,7 +189,7 @@ class AggregateExec(_Unary):
     output_bounds: Bounds = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class SortExec(_Unary):
     """Full sort; with ``limit`` a top-N."""
 
@@ -200,7 +201,7 @@ class SortExec(_Unary):
     bounds: Bounds = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class LimitExec(_Unary):
     input: PhysicalPlan
     limit: int | None
@@ -208,7 +209,7 @@ class LimitExec(_Unary):
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class UnionExec(PhysicalPlan):
     """All rows of all inputs, column i of the output from column i of each input."""
 
@@ -222,7 +223,7 @@ class UnionExec(PhysicalPlan):
         return replace(self, inputs=tuple(children))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class RowNumberExec(_Unary):
     """Adds the row's number within its partition (see logical.RowNumber)."""
 
@@ -233,12 +234,12 @@ class RowNumberExec(_Unary):
     schema: Schema
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Single:
     """All rows in one place."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HashPartitioned:
     """Rows with equal ``keys`` (as SQL's GROUP BY tells equal) are in one of ``count`` partitions."""
 
@@ -246,12 +247,12 @@ class HashPartitioned:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Broadcast:
     """Every task has all rows."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Arbitrary:
     """Rows are spread over ``count`` tasks in no particular way."""
 
@@ -261,7 +262,7 @@ class Arbitrary:
 Partitioning = Single | HashPartitioned | Broadcast | Arbitrary
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ExchangeExec(_Unary):
     """Moves rows between tasks so that they stand as ``target`` says."""
 
@@ -270,7 +271,7 @@ class ExchangeExec(_Unary):
     schema: Schema
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class MaterializeExec(_Unary):
     """Computes its input once for several parents (which hold this very object). Always its own stage."""
 

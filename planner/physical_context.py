@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from planner.cost import CostModel
 from planner.estimates import Estimates
+from planner.record import record
 from planner.statistics import Estimator
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PhysicalContext:
     """Limits and choices of one query's physical plan.
 

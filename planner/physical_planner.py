@@ -6,8 +6,6 @@ small, and ``stages`` cuts the result.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from planner.algorithms import plan_physical
 from planner.dynamic_filters import DynamicFilter, plan_filters
 from planner.estimates import Estimates
@@ -15,6 +13,7 @@ from planner.exchange import ensure_distribution
 from planner.logical import LogicalPlan
 from planner.physical import PhysicalPlan
 from planner.physical_context import PhysicalContext
+from planner.record import record
 from planner.stages import StageGraph, cut
 from planner.working_set import choose_partitions
 
@@ -23,7 +22,7 @@ __all__ = ["PhysicalContext", "PhysicalQuery", "plan_physical", "plan_query"]
 _STAGED = 2  # tasks a stage where somebody only wants to see stages
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PhysicalQuery:
     """How a query runs: the whole plan, its stages, and what was estimated of each node of the plan."""
 

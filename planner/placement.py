@@ -8,15 +8,15 @@ and by which expressions it is hash-partitioned. A *requirement* is what an oper
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from planner.expr import Column, ColumnId, Expr, columns_of, substitute
 from planner.logical import Item, JoinKind
+from planner.record import record
 
 Keys = tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Placement:
     """Rows in ``tasks`` tasks. For each tuple of ``keys``: equal values of it are in one task, which the
     hash of that tuple tells. (A join that keeps both sides is partitioned by the keys of both.)
@@ -56,7 +56,7 @@ def only_columns(placement: Placement, columns: frozenset[ColumnId]) -> Placemen
     return Placement(placement.tasks, tuple(k for k in placement.keys if columns_of(*k) <= columns))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Legal:
     """What may be done with the inputs of a join of one kind.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -34,6 +34,7 @@ from planner.expr import (
     columns_of,
     conjuncts,
 )
+from planner.record import record
 
 Columns = Mapping[ColumnId, ColumnStatistics]
 
@@ -99,7 +100,7 @@ def selectivity(predicates: Sequence[Expr], columns: Columns, rows: float | None
     return 0.0 if 0.0 in factors else backoff(factors)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Range:
     """Values between ``low`` and ``high`` (None: no limit), each end included or not."""
 

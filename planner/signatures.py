@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import pyarrow as pa
@@ -24,6 +23,7 @@ import pyarrow as pa
 from planner import coercion, types
 from planner.errors import BindError, UnsupportedError, nearest
 from planner.expr import Expr, Literal
+from planner.record import record
 
 _CONCRETE = {
     "BOOLEAN": types.BOOLEAN, "TINYINT": types.TINYINT, "SMALLINT": types.SMALLINT, "INTEGER": types.INTEGER,
@@ -44,7 +44,7 @@ _KINDS: dict[str, Callable[[pa.DataType], bool]] = {
 _READABLE = {"ANY": "any", "NUM": "number", "INT": "integer", "DEC": "decimal", "TEXT": "any"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parameter:
     """One parameter: a type name or a kind, and whether it must be a constant, may be absent, or repeats."""
 
@@ -54,7 +54,7 @@ class Parameter:
     variadic: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Signature:
     """What one overload takes and gives, and the text it was read from."""
 

@@ -24,7 +24,7 @@ concatenated
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from planner.catalog import Split
 from planner.dynamic_filters import DynamicFilter
@@ -44,10 +44,11 @@ from planner.physical import (
     ScanExec,
     Single,
 )
+from planner.record import record
 from planner.tree import replace_children, transform_up, walk
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stage:
     """A fragment and how often it runs.
 
@@ -63,7 +64,7 @@ class Stage:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ScanFilter:
     """Rows of ``scan`` in stage ``target`` whose ``column`` is not among the values of ``source_column`` in
     stage ``source`` cannot reach the result, so that the scan may skip them once ``source`` has finished.
@@ -78,7 +79,7 @@ class ScanFilter:
     column: Field
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StageGraph:
     """Stages in an order in which they can run (every input before its readers); the last one is the result.
 

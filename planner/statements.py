@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
 
 from planner.catalog import Table, View
 from planner.logical import LogicalPlan
+from planner.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Query:
     """Rows to compute; ``names`` are the output columns as the user wrote them, repeated names included."""
 
@@ -18,7 +17,7 @@ class Query:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ColumnDefinition:
     """A column of CREATE TABLE."""
 
@@ -27,7 +26,7 @@ class ColumnDefinition:
     not_null: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CreateTable:
     """CREATE TABLE with columns, or from a query.
 
@@ -46,7 +45,7 @@ class CreateTable:
     keys: tuple[tuple[str, ...], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CreateView:
     """CREATE VIEW; ``view`` holds the query's own text."""
 
@@ -55,7 +54,7 @@ class CreateView:
     if_not_exists: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CreateIndex:
     """CREATE INDEX: nothing to do, since an index changes no answer."""
 
@@ -63,7 +62,7 @@ class CreateIndex:
     table: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Drop:
     """DROP TABLE, DROP VIEW or DROP INDEX; ``kind`` is "TABLE", "VIEW" or "INDEX"."""
 
@@ -72,7 +71,7 @@ class Drop:
     if_exists: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Insert:
     """INSERT: the query has the table's columns, in its order and types; those not named are NULL."""
 
@@ -81,19 +80,19 @@ class Insert:
     query: Query
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Describe:
     """DESCRIBE: the names and types of a query's columns."""
 
     query: Query
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ShowTables:
     """SHOW TABLES."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SetOption:
     """SET name = value; the value is a bool, int, float, str or None."""
 
@@ -101,14 +100,14 @@ class SetOption:
     value: bool | int | float | str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ResetOption:
     """RESET name."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Explain:
     """EXPLAIN, or EXPLAIN ANALYZE."""
 

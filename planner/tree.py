@@ -1,6 +1,6 @@
 """The one tree: what expressions, logical plans and physical plans have in common.
 
-A node is a frozen dataclass with ``children`` and ``with_children``. Transforms return the *same object* when
+A node is a record with ``children`` and ``with_children``. Transforms return the *same object* when
 nothing changed, and remember nodes by identity, so that a subtree that two parents share is transformed once and
 stays shared.
 """

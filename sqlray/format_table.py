@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import pyarrow as pa
 
+from planner.record import record
 from planner.types import is_numeric, type_name
 from sqlray.format_values import cut, display_width, one_line, pad, text_values
 
@@ -16,7 +16,7 @@ _NARROW = 12
 _GAP = "…"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Preview:
     """The first and last rows of a result, and how many there are."""
 
@@ -31,7 +31,7 @@ class Preview:
         return int(self.head.num_rows + self.tail.num_rows)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Column:
     name: str
     type: str

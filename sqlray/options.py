@@ -9,11 +9,12 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import Field, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from planner.errors import BindError, nearest
+from planner.record import record
 
 T = TypeVar("T")
 
@@ -132,7 +133,7 @@ def _option(parse: Callable[[object], T], default: str, help: str) -> T:
     return field(default_factory=lambda: parse(default), metadata=metadata)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Options:
     """The options of a session. `set` and `reset` return changed copies."""
 

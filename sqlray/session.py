@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Any
@@ -27,6 +26,7 @@ from planner.errors import BindError, SqlrayError, UnsupportedError
 from planner.functions import scalar_names
 from planner.functions_aggregate import aggregate_names
 from planner.parser import parse
+from planner.record import record
 from planner.statements import Query
 from sqlray import commands, pipeline
 from sqlray.options import OptionRow, Options
@@ -36,7 +36,7 @@ from sqlray.variables import as_dataset, caller_frame, find_variable
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RegisteredFiles:
     """The files of a registered table as they were when ``table`` was opened."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from planner.errors import SqlrayError, nearest
+from planner.record import record
 from planner.types import type_name
 from sqlray.console_run import run_cancellable
 from sqlray.format import BINARY_FORMATS, FORMATS
@@ -24,7 +24,7 @@ class Quit(Exception):
     """Raised by `.quit`: the shell ends."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Command:
     """A dot command: how it is written, what it does, and the function that does it."""
 

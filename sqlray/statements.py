@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from planner.errors import Position, SqlrayError
+from planner.record import record
 
 # What may hold a semicolon that ends nothing: strings, quoted names, comments, dollar-quoted text.
 _TOKEN = re.compile(
@@ -23,7 +23,7 @@ _TEXT = re.compile(r"\S")
 _BLOCK = re.compile(r"/\*|\*/")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Statement:
     """One statement of a script, or one dot command: a line that starts with a point.
 

@@ -14,16 +14,16 @@ import math
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import pyarrow as pa
 
+from planner.record import record
 from sqlray.format_values import pad
 from sqlray.options import format_size
 from sqlray.tpch_worker import Measurement, Worker
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunPlan:
     """What to run.
 
@@ -44,7 +44,7 @@ class RunPlan:
     memory: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class QueryTimes:
     """One query's result: per engine the median seconds (None if it failed) and the peak memory."""
 
@@ -91,7 +91,7 @@ def _summary(number: int, runs: dict[str, list[Measurement]], peaks: dict[str, i
     return QueryTimes(number, runs["sqlray"][0].rows, seconds, peaks, errors)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Column:
     name: str
     width: int

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 
+from planner.record import record
 from planner.types import is_numeric, is_string, type_name
 from sqlray.format_values import python_values
 from sqlray.tpch_engines import Engine
@@ -31,7 +31,7 @@ _SORT_KEYS: dict[int, tuple[int, ...]] = {
 Row = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Verdict:
     """Whether a query's result is right, and if not, what is wrong with it."""
 

@@ -10,16 +10,17 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from planner.errors import ExecutionError
+from planner.record import record
 from sqlray.tpch_engines import open_engine
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Measurement:
     """One run of a query: seconds, rows, the process's peak memory so far in bytes, or what went wrong."""
 

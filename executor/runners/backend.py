@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 import pyarrow as pa
@@ -12,9 +12,10 @@ from executor.driver import Execution
 from executor.kernels import KernelOptions
 from executor.runners.base import Runner, StageProgress
 from planner.cost import ClusterInfo
+from planner.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunSettings:
     """One query's limits.
 

@@ -48,6 +48,7 @@ from planner.errors import ExecutionError, SqlrayError
 from planner.errors import OutOfMemoryError as QueryOutOfMemoryError
 from planner.expr import Field, column_name
 from planner.physical import InputExec, PhysicalPlan, ScanExec
+from planner.record import record
 from planner.stages import Stage, task_plan
 from planner.tree import transform_up, walk
 
@@ -61,7 +62,7 @@ cloudpickle.register_pickle_by_value(bootstrap)  # type: ignore[no-untyped-call]
 _run = ray.remote(bootstrap.run_in_worker)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class RemoteBlock:
     """Rows in the object store, as an Arrow table."""
 
@@ -91,7 +92,7 @@ class _Unfinished:
     done: dict[int, tuple[TaskReport, list[ObjectRef[Any]]]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class DatasetTable:
     """A Ray Dataset as a table: its blocks stay where they are."""
 

@@ -28,12 +28,13 @@ from planner.physical import (
     Single,
     ValuesExec,
 )
+from planner.record import record
 from planner.tree import walk
 
 _PIECE = 32 << 20  # bytes that a partition collects before they become a block
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskInput:
     """The blocks of a stage that a task reads: all of them, or one partition (and how that was made)."""
 

@@ -9,7 +9,6 @@ import io
 import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -24,9 +23,10 @@ from executor.sources.memory import MemoryTable
 from planner.catalog import Table
 from planner.errors import SqlrayError
 from planner.physical import Partitioning, PhysicalPlan
+from planner.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClusterTask:
     """A task as it is sent to a worker. Its blocks follow, those of ``inputs`` in order."""
 
@@ -40,7 +40,7 @@ class ClusterTask:
     schema: pa.Schema | None = None  # of the blocks it gives back, if they leave the engine
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClusterInput:
     """A stage that a task reads: how its partitions were made, and how many blocks of it follow."""
 
@@ -49,7 +49,7 @@ class ClusterInput:
     blocks: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskReport:
     """What came of a task: rows and bytes of each output partition, or what went wrong."""
 
@@ -72,7 +72,7 @@ def dump_task(task: ClusterTask, detach: Callable[[Table], Sequence[Any] | None]
     return buffer.getvalue(), pickler.blocks
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _BlocksAt:
     """The blocks of a table in a task's list of them."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import polars as pl
@@ -29,6 +29,7 @@ from executor.sources.text_sample import read_sample
 from executor.sources.text_types import convert, text_type
 from planner import types
 from planner.errors import ExecutionError, UnsupportedError
+from planner.record import record
 
 # The types that Polars' parser reads by itself; every other one is read as text and converted.
 _NATIVE = (types.BIGINT, types.DOUBLE)
@@ -36,7 +37,7 @@ _BLANK_LINES = (b"\n\n", b"\n\r\n")
 _SEARCHED = 64 << 20  # bytes at either end of a file that are searched for blank lines
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CsvReader:
     """Scans CSV files of known columns. ``native`` are those that the parser reads as their type."""
 
@@ -159,7 +160,7 @@ def _file(path: str, sample: Sample, hive: Mapping[str, Any]) -> ScannedFile:
 # options
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Options:
     """What the user said; None and empty where it is to be found out."""
 

@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import polars as pl
 import pyarrow as pa
@@ -15,12 +15,13 @@ from executor.sources.text_sample import Text
 from executor.sources.text_types import converts, text_type
 from planner import types
 from planner.errors import ExecutionError
+from planner.record import record
 
 _DELIMITERS = (",", "|", ";", "\t")
 _LINES = 100  # that the delimiter is told from
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Dialect:
     """How a file is written. ``header`` is the number of lines that names take; "" delimiter: to be found
     out."""
@@ -35,7 +36,7 @@ class Dialect:
     ignore_errors: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sample:
     """A file's dialect, column names, and first rows as text."""
 

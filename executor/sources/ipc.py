@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -15,12 +14,13 @@ from executor.sources.memory import memory_table
 from executor.sources.parquet import check_same_columns
 from executor.sources.scanned import ScannedFile, ScannedTable, file_size, with_folder_columns
 from planner.errors import UnsupportedError
+from planner.record import record
 
 _MAGIC = b"ARROW1"
 _SAMPLE_ROWS = 8_192
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IpcReader:
     """Scans an IPC file; the reader's own options are those of the storage."""
 

@@ -4,7 +4,6 @@ becomes one."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -18,12 +17,13 @@ from executor.sources.text_sample import read_sample
 from executor.sources.text_types import convert, text_type
 from planner import types
 from planner.errors import UnsupportedError
+from planner.record import record
 
 _SAMPLE_ROWS = 20_480
 _DATES = (types.DATE, types.TIMESTAMP, types.TIME)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JsonReader:
     """Scans lines of JSON with known columns; ``dates`` are the text columns that hold dates and times."""
 

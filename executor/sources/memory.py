@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from typing import Any
 
@@ -13,11 +13,12 @@ import pyarrow as pa
 from executor.sources.base import conform, engine_schema, readable
 from planner import types
 from planner.catalog import ColumnStatistics, Split, TableStatistics
+from planner.record import record
 
 _SAMPLE = 20_000
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@record(eq=False, weakref=True)
 class MemoryTable:
     """Rows held as one Polars frame.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -20,6 +20,7 @@ from executor.sources.memory import estimate_ndv, types_width
 from planner import types
 from planner.catalog import ColumnStatistics, Split, TableStatistics
 from planner.errors import ExecutionError
+from planner.record import record
 
 _SAMPLE_ROWS = 8_192
 
@@ -28,7 +29,7 @@ FileKey = tuple[str, int, int]
 """A file's path, time of change (ns) and size (bytes)."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Footer:
     """What one file's metadata says. Row-group bounds are read column by column, when asked for."""
 
@@ -42,7 +43,7 @@ _footers: dict[FileKey, Footer] = {}
 _tables: dict[tuple[str, tuple[FileKey, ...], str], ParquetTable] = {}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ParquetTable:
     """Local Parquet files. ``hive`` are the partition columns that the paths carry, with their values per file."""
 

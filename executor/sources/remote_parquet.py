@@ -7,7 +7,6 @@ environment, or from options named as the object store names them (``aws_region`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import polars as pl
 
@@ -15,11 +14,12 @@ from executor.sources.base import Source, engine_schema
 from executor.sources.errors import opening
 from executor.sources.parquet import check_same_columns
 from executor.sources.scanned import ScannedFile, ScannedTable
+from planner.record import record
 
 _SAMPLE_ROWS = 8_192
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RemoteParquetReader:
     """Scans a Parquet file, a glob or a directory at a URL."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 import polars as pl
@@ -21,6 +21,7 @@ from executor.sources.memory import estimate_ndv, types_width
 from planner import types
 from planner.catalog import ColumnStatistics, Split, TableStatistics
 from planner.errors import ExecutionError
+from planner.record import record
 
 
 class FileReader(Protocol):
@@ -35,7 +36,7 @@ class FileReader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ScannedFile:
     """One file of a table: its size and rows where known (``exact``: counted, not guessed), its folders'
     values."""
@@ -47,7 +48,7 @@ class ScannedFile:
     hive: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ScannedTable:
     """Files of one format and schema; a split is a file."""
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
 
+from planner.record import record
+
 _ROW_BYTES = 256  # at most, on average: how much to read for a sample of so many rows
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Text:
     """The beginning of a file, to the end of a line; ``whole`` if it is all of it."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from planner.logical import LogicalPlan
 from planner.optimizer.context import OptimizerContext
+from planner.record import record
 
 Rule = Callable[[LogicalPlan, OptimizerContext], LogicalPlan]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Batch:
     """Rules that run in order: once, or (``rounds`` > 1) again until a whole round changes nothing.
 

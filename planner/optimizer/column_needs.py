@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from planner.expr import ColumnId, Expr, columns_of
 from planner.logical import (
@@ -24,12 +23,13 @@ from planner.logical import (
     Union,
     Values,
 )
+from planner.record import record
 
 # Aggregates whose result does not change when a row occurs more often.
 DUPLICATE_INSENSITIVE = frozenset({"min", "max", "bool_and", "bool_or", "any_value"})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Needs:
     """What the parents of each node (by identity) need of it.
 

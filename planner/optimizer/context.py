@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from planner.logical import LogicalPlan
 from planner.optimizer.column_needs import Needs, column_needs
+from planner.record import record
 
 if TYPE_CHECKING:
     from planner.statistics import Estimator
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OptimizerContext:
     """``estimator`` knows rows and columns of any plan; ``disabled`` names the rules that are switched
     off. ``simplified`` remembers what ``simplify`` made of each node: it runs in every round over much that is

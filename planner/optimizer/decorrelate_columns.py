@@ -4,7 +4,6 @@ columns."""
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
 
 from planner import types
 from planner.expr import (
@@ -22,9 +21,10 @@ from planner.expr import (
 )
 from planner.logical import Filter, Item, LogicalPlan, Project, Scan, Values
 from planner.optimizer.construct import extended
+from planner.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bound:
     """A predicate ``inner = outer`` (or IS NOT DISTINCT FROM): under it ``inner`` has one value for each
     outer row."""

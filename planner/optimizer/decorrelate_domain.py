@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from planner.expr import Column, ColumnId, Comparison, Expr, Field, Schema, column, is_volatile, mint
 from planner.logical import (
@@ -19,12 +19,13 @@ from planner.logical import (
     Values,
     passthrough,
 )
+from planner.record import record
 from planner.rename import copy_with_new_ids
 
 _KEEPS_LEFT = (JoinKind.LEFT, JoinKind.SINGLE, JoinKind.MARK)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tagged:
     """``plan`` evaluated for every combination of outer values; ``tags`` are its columns that say which one.
 
@@ -35,7 +36,7 @@ class Tagged:
     tags: dict[ColumnId, Column] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Domain:
     """``plan`` has one row a combination; ``fields`` are its columns by the outer columns that they hold."""
 

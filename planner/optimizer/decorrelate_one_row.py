@@ -16,7 +16,7 @@ count(*)`` and ``coalesce(sum(x), 0)`` come out right too). TPC-H Q17:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from planner.expr import (
     FALSE,
@@ -55,6 +55,7 @@ from planner.optimizer.construct import filtered
 from planner.optimizer.decorrelate_columns import as_bound, distinct_columns, with_columns
 from planner.optimizer.decorrelate_pull import Need, Pull
 from planner.optimizer.push_filters import is_fallible
+from planner.record import record
 
 
 def empty_group_value(call: AggregateCall, value: Column) -> Expr:
@@ -70,7 +71,7 @@ def renamed_calls(items: Sequence[AggregateItem]) -> tuple[tuple[AggregateItem, 
     return renamed, values
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OneRow:
     """``values`` of the row's columns and the conditions of its being there, over the columns of ``base``."""
 

@@ -17,7 +17,7 @@ for LIMIT.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 
 from planner.expr import (
@@ -63,6 +63,7 @@ from planner.optimizer.decorrelate_columns import (
 from planner.optimizer.decorrelate_limit import first_rows, limited
 from planner.optimizer.push_filters import is_fallible
 from planner.outer_columns import OuterColumns
+from planner.record import record
 from planner.rename import copy_with_new_ids
 
 LEFT_PRESERVING = (JoinKind.LEFT, JoinKind.SINGLE, JoinKind.SEMI, JoinKind.ANTI, JoinKind.MARK)
@@ -76,7 +77,7 @@ class Need(Enum):
     EXISTENCE = "existence"  # whether there is one
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pulled:
     """``plan`` reads no outer column. Its rows that pass ``predicates``, with ``computed``, are the
     subquery's.
@@ -89,7 +90,7 @@ class Pulled:
     computed: Mapping[ColumnId, Expr] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pull:
     """One attempt: the columns of the outer side, and which outer columns each plan reads."""
 

@@ -14,7 +14,7 @@ domain need not be joined.
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from planner.errors import PlanError
 from planner.expr import (
@@ -58,11 +58,12 @@ from planner.optimizer.decorrelate_limit import first_rows, limited
 from planner.optimizer.decorrelate_one_row import renamed_calls
 from planner.optimizer.decorrelate_pull import LEFT_PRESERVING
 from planner.outer_columns import OuterColumns
+from planner.record import record
 from planner.rename import substitute_columns
 from planner.types import is_float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Push:
     """One dependent join on its way down: its domain, which outer columns each plan reads, and whether an
     expression of the subquery may fail."""

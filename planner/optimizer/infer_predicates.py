@@ -28,6 +28,7 @@ from planner.optimizer.context import OptimizerContext
 from planner.optimizer.equivalences import Equivalences
 from planner.optimizer.ranges import combine_ranges
 from planner.optimizer.unwrap_casts import is_lossless, unwrap_comparison, unwrap_in_list
+from planner.record import record
 from planner.tree import replace_children
 
 # Conjuncts that hold for every row, by the one column that each compares with constants. They are written
@@ -135,7 +136,7 @@ def _over(predicate: Expr, target: Column) -> Expr:
             return predicate  # FALSE: the facts exclude each other
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Widening:
     """``CAST(narrow AS t) = wide`` where the cast loses nothing, so that bounds of one bound the other."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from planner.expr import Column, ColumnId, Comparison, Expr, column, columns_of, is_volatile, substitute
 from planner.logical import (
@@ -24,6 +24,7 @@ from planner.optimizer.column_needs import DUPLICATE_INSENSITIVE
 from planner.optimizer.construct import filtered
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.join_order.region import Region, is_region, take_apart
+from planner.record import record
 from planner.rename import copy_with_new_ids
 from planner.statistics import Estimator
 from planner.tree import replace_children, walk
@@ -186,7 +187,7 @@ class _Classes:
                 return False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Sharing:
     """An attempt to let ``group`` (in ``relation`` of ``region``, over the region ``inner``) read the query's rows.
 

@@ -18,11 +18,12 @@ from planner.catalog import ColumnStatistics
 from planner.expr import Column, ColumnId, Comparison, Expr, columns_of
 from planner.logical import Filter, JoinKind, LogicalPlan
 from planner.optimizer.join_order.region import Operator, Region
+from planner.record import record
 from planner.selectivity import UNKNOWN, combined_ndv, selectivity
 from planner.statistics import DEFAULT_ROWS, Estimator, Statistics, split_condition
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Member:
     """A column in an equality class: where it comes from, and its domain."""
 
@@ -31,7 +32,7 @@ class Member:
     ndv: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Predicate:
     """A conjunct that is no equality of a class: the vertices it reads, and the share of rows that pass it.
 
@@ -44,7 +45,7 @@ class Predicate:
     sides: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OperatorVertex:
     """An operator as a vertex: the vertices it needs, its right input, and whether it has an equality."""
 

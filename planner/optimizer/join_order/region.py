@@ -17,11 +17,12 @@ from dataclasses import dataclass, field, replace
 
 from planner.expr import Column, ColumnId, Expr, column, columns_of, conjuncts, is_volatile, substitute
 from planner.logical import Filter, Item, Join, JoinKind, LogicalPlan, Project, project_to
+from planner.record import record
 
 _OPERATORS = (JoinKind.LEFT, JoinKind.RIGHT, JoinKind.SEMI, JoinKind.ANTI, JoinKind.MARK, JoinKind.SINGLE)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Operator:
     """A join that is not inner, without its left input: ``join.left`` is only where it came from.
 

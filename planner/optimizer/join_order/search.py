@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from planner.cost import CostModel
 from planner.optimizer.join_order.dpccp import TooManyPairs, csg_cmp_pairs
 from planner.optimizer.join_order.query_graph import QueryGraph, bits, components
+from planner.record import record
 
 PAIR_LIMIT = 4_000
 """Pairs of sets that dynamic programming may look at; beyond it the search is greedy. Any graph of eight
@@ -17,7 +18,7 @@ relations stays below it, a star of eleven, and a chain of twenty-eight.
 _SMALLEST = 8  # of unconnected parts, the smallest ones are tried for a Cartesian product
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tree:
     """A join tree over the vertices in ``mask``; a leaf has no sides.
 
