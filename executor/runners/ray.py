@@ -8,6 +8,7 @@ and counts alone.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import logging
 import os
 import weakref
@@ -171,6 +172,7 @@ class RayBackend:
         self._digest = bootstrap.digest(root)
         self._archive = ray.put(bootstrap.pack(root))
         self._claimed: dict[ObjectRef[Any], float] = {}
+        self._queries = itertools.count(1)
         self._tables: weakref.WeakKeyDictionary[MemoryTable, ObjectRef[Any]] = weakref.WeakKeyDictionary()
 
     def cluster(self, memory_limit: int) -> ClusterInfo:
@@ -180,7 +182,8 @@ class RayBackend:
 
     def runner(self, settings: RunSettings, cancellation: Cancellation, progress: StageProgress) -> RayRunner:
         cluster = self.cluster(settings.memory_limit)
-        return RayRunner(self, settings, cluster, self._claim(cluster.cpus), cancellation, progress)
+        claim = self._claim(cluster.cpus)
+        return RayRunner(self, settings, cluster, claim, next(self._queries), cancellation, progress)
 
     def _claim(self, cpus: int) -> float:
         """The CPUs that each task of a query asks for: a node's, or what others leave where that is less. An actor that
@@ -217,7 +220,7 @@ class RayBackend:
             "num_cpus": runner.claim,
             "num_returns": count + 1,
             "max_retries": _RETRIES,
-            "name": f"sqlray stage {stage.id}: {stage.name}",
+            "name": f"sqlray query {runner.query} stage {stage.id}: {stage.name}",
         }
         arguments = (self._digest, self._archive, cluster.cpus, payload, len(tables), *tables, *blocks)
         refs: list[ObjectRef[Any]] = _run.options(**options).remote(*arguments)
@@ -265,6 +268,7 @@ class RayRunner:
     settings: RunSettings
     cluster: ClusterInfo
     claim: float
+    query: int
     cancellation: Cancellation
     progress: StageProgress
     spilled_bytes: int = 0
