@@ -91,7 +91,7 @@ class Execution:
             size += int(frame.estimated_size())
             self._tell(last, 0, rows)
             yield frame
-        self._finish(last, rows, size)
+        self._finish(last, rows, size, runner)
         self._tell(last, last.tasks, rows)
 
     def _run_inputs(self, runner: Runner) -> dict[int, StageOutput]:
@@ -108,7 +108,7 @@ class Execution:
             finished, output = runner.wait()
             running -= 1
             outputs[finished.id] = output
-            self._finish(finished, output.rows, output.bytes)
+            self._finish(finished, output.rows, output.bytes, runner)
             self._free(finished, outputs, runner)
         return outputs
 
@@ -127,9 +127,9 @@ class Execution:
         self._started[stage.id] = time.perf_counter()
         self._tell(stage, 0, 0)
 
-    def _finish(self, stage: Stage, rows: int, size: int) -> None:
+    def _finish(self, stage: Stage, rows: int, size: int, runner: Runner) -> None:
         seconds = time.perf_counter() - self._started[stage.id]
-        self.metrics.stages[stage.id] = StageMetrics(stage.tasks, rows, size, seconds)
+        self.metrics.stages[stage.id] = StageMetrics(stage.tasks, rows, size, seconds, runner.tasks(stage))
 
     def _tell(self, stage: Stage, tasks_done: int, rows: int) -> None:
         if self.listener is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import median
 
 from planner.record import record
 
@@ -32,14 +33,38 @@ class OperatorMetrics:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class TaskMetrics:
+    """What one task of a cluster took, without waiting for its turn."""
+
+    seconds: float
+    spilled_bytes: int
+
+
 @dataclass(slots=True)
 class StageMetrics:
-    """What one stage took."""
+    """What one stage took, and its tasks where they are told apart."""
 
     tasks: int = 0
     rows: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    each: tuple[TaskMetrics, ...] = ()
+
+    @property
+    def slowest(self) -> float | None:
+        """Seconds of the slowest task."""
+        return max((t.seconds for t in self.each), default=None)
+
+    @property
+    def median(self) -> float | None:
+        """Seconds of the median task."""
+        return median(t.seconds for t in self.each) if self.each else None
+
+    @property
+    def spilled_bytes(self) -> int:
+        """Bytes that the tasks wrote to disk."""
+        return sum(t.spilled_bytes for t in self.each)
 
 
 @dataclass(slots=True)

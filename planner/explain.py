@@ -27,6 +27,23 @@ class Measured(Protocol):
     seconds: float
 
 
+class MeasuredStage(Protocol):
+    """What a run tells of one stage."""
+
+    rows: int
+    bytes: int
+    seconds: float
+
+    @property
+    def slowest(self) -> float | None: ...
+
+    @property
+    def median(self) -> float | None: ...
+
+    @property
+    def spilled_bytes(self) -> int: ...
+
+
 def explain_logical(plan: LogicalPlan, estimator: Estimator | None = None) -> str:
     """A logical plan, with estimated rows if an estimator is given."""
 
@@ -58,21 +75,31 @@ def explain_physical(
     return tree.pretty(plan, line)
 
 
-def explain_stages(graph: StageGraph, estimates: Estimates, measured: Mapping[int, Measured] | None = None) -> str:
-    """Every stage under a heading; a query that is one stage has none."""
-    if len(graph.stages) == 1:
+def explain_stages(
+    graph: StageGraph,
+    estimates: Estimates,
+    measured: Mapping[int, Measured] | None = None,
+    stages: Mapping[int, MeasuredStage] | None = None,
+) -> str:
+    """Every stage under a heading; a query that is one stage, of which nothing was measured, has none."""
+    if len(graph.stages) == 1 and stages is None:
         return explain_physical(graph.result.plan, estimates, measured)
     parts = []
     for stage in graph.stages:
         body = explain_physical(stage.plan, estimates, measured)
         indented = "\n".join("  " + text for text in body.splitlines())
-        parts.append(f"{_heading(stage, graph)}\n{indented}")
+        took = None if stages is None else stages.get(stage.id)
+        parts.append(f"{_heading(stage, graph)}{'' if took is None else _took(took)}\n{indented}")
     return "\n".join(parts)
 
 
-def explain_query(query: PhysicalQuery, measured: Mapping[int, Measured] | None = None) -> str:
-    """How a planned query runs, stage by stage, and its cost in all."""
-    text = explain_stages(query.graph, query.estimates, measured)
+def explain_query(
+    query: PhysicalQuery,
+    measured: Mapping[int, Measured] | None = None,
+    stages: Mapping[int, MeasuredStage] | None = None,
+) -> str:
+    """How a planned query runs, stage by stage, and its cost in all; with what was measured of operators, or stages."""
+    text = explain_stages(query.graph, query.estimates, measured, stages)
     total = sum(
         CostModel().total(query.estimates.get(node).cost)
         for stage in query.graph.stages
@@ -90,6 +117,15 @@ def _heading(stage: Stage, graph: StageGraph) -> str:
         if item.target == stage.id:
             text += f"; {item.column.name} filtered by {item.source_column.name} of stage {item.source}"
     return text
+
+
+def _took(stage: MeasuredStage) -> str:
+    text = f"  (actual {_rows(stage.rows)} rows, {_bytes(stage.bytes)}, {_time(stage.seconds)}"
+    if stage.median is not None and stage.slowest is not None:
+        text += f"; tasks: median {_time(stage.median)}, slowest {_time(stage.slowest)}"
+    if stage.spilled_bytes:
+        text += f"; {_bytes(stage.spilled_bytes)} spilled"
+    return text + ")"
 
 
 def _rows(rows: float | None) -> str:

@@ -55,15 +55,22 @@ class PlannedQuery:
         return self.backend.runner(self._settings, cancellation, progress)
 
     def explain(self, analyze: bool) -> str:
-        """The stages of the plan with estimated rows and costs; ``analyze`` runs it and adds what was measured."""
+        """The stages of the plan with estimated rows and costs; ``analyze`` runs it and adds what was measured: of each
+        operator in this process and of every stage on a cluster."""
         if not analyze:
             return explain_query(self.physical)
-        # Operators are told apart by running each by itself, for which this process is the place.
-        runner = LocalBackend().runner(self._settings, Cancellation(), lambda stage, tasks, rows: None)
-        metrics = measure(self.physical.graph, runner)
-        text = explain_query(self.physical, metrics.operators)
+        if isinstance(self.backend, LocalBackend):
+            runner = self.backend.runner(self._settings, Cancellation(), lambda stage, tasks, rows: None)
+            metrics = measure(self.physical.graph, runner)
+            text, how = explain_query(self.physical, metrics.operators), "operator by operator"
+        else:
+            execution = self.execution()
+            for _ in execution.batches():
+                pass
+            metrics = execution.metrics
+            text, how = explain_query(self.physical, stages=metrics.stages), "stage by stage"
         spilled = f", {metrics.spilled_bytes / 1e6:.1f} MB spilled" if metrics.spilled_bytes else ""
-        return f"{text}\n\nTotal {metrics.seconds:.3f} s, operator by operator{spilled}"
+        return f"{text}\n\nTotal {metrics.seconds:.3f} s, {how}{spilled}"
 
     def batches(self, execution: Execution) -> Iterator[pa.RecordBatch]:
         """The rows of an execution as record batches of ``schema``."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
+from executor.metrics import TaskMetrics
 from planner.expr import Field, Schema
 from planner.physical import Arbitrary, HashPartitioned, Partitioning
 from planner.stages import Stage
@@ -56,6 +57,10 @@ class Runner(Protocol):
     @property
     def spilled_bytes(self) -> int:
         """Bytes that went to disk so far."""
+        ...
+
+    def tasks(self, stage: Stage) -> tuple[TaskMetrics, ...]:
+        """What the tasks of a finished stage took; none where tasks are not told apart."""
         ...
 
     def submit(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> None:

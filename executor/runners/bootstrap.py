@@ -65,18 +65,15 @@ def install(expected: str, archive: bytes) -> None:
     importlib.invalidate_caches()
 
 
-def run_in_worker(
-    expected: str, archive: bytes, threads: int, payload: bytes, tables: int, *blocks: Any
-) -> Iterator[Any]:
-    """``executor.runners.worker.run`` in a process of a cluster.
+def run_in_worker(expected: str, archive: bytes, threads: int, function: str, *arguments: Any) -> Iterator[Any]:
+    """A function of ``executor.runners.worker`` in a process of a cluster.
 
     Args:
         expected, archive: the driver's packages.
         threads: how many the kernels use, if they have not started in this process.
-        tables: how many of ``blocks`` are tables in memory; they come first.
     """
     if "polars" not in sys.modules:
         os.environ["POLARS_MAX_THREADS"] = str(threads)
     install(expected, archive)
     worker = importlib.import_module("executor.runners.worker")
-    yield from worker.run(payload, blocks[:tables], blocks[tables:])
+    yield from getattr(worker, function)(*arguments)

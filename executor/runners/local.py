@@ -18,6 +18,7 @@ from executor.blocks import BlockStore, StoredBlock, lazy
 from executor.cancellation import Cancellation
 from executor.driver import Execution
 from executor.kernels import KernelOptions
+from executor.metrics import TaskMetrics
 from executor.runners.backend import RunSettings
 from executor.runners.base import StageOutput, StageProgress, partition_count
 from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task
@@ -51,6 +52,9 @@ class LocalRunner:
     @property
     def context(self) -> TaskContext:
         return TaskContext(self.store, self.memory_limit, self.cancellation, self.options)
+
+    def tasks(self, stage: Stage) -> tuple[TaskMetrics, ...]:
+        return ()
 
     def submit(self, stage: Stage, inputs: Inputs) -> None:
         self._submitted[stage.id] = (stage, inputs)

@@ -14,6 +14,7 @@ import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from ray.exceptions import (
 
 from executor.cancellation import Cancellation
 from executor.driver import Execution
+from executor.metrics import TaskMetrics
 from executor.runners import bootstrap
 from executor.runners.backend import RunSettings
 from executor.runners.base import Runner, StageOutput, StageProgress, partition_count
@@ -57,6 +59,7 @@ _TICK = 0.2  # seconds between looks at whether the query shall stop
 _RETRIES = 10  # runs of a task that dies with its worker or node
 _SMALLER = 4  # a task that was killed for memory runs again in so many times more pieces …
 _ATTEMPTS = 4  # … and so many times
+_MOST_OBJECTS = 10_000  # blocks of one shuffle; beyond, tasks give back bundles of partitions, which are merged
 _USABLE = 0.8  # of the memory that Ray leaves to the processes of a node
 
 cloudpickle.register_pickle_by_value(bootstrap)  # type: ignore[no-untyped-call]
@@ -194,7 +197,7 @@ class RayBackend:
 
     def start(self, attempt: _Attempt, runner: RayRunner) -> ObjectRef[Any]:
         """Start a task; returns the reference of its report."""
-        settings, cluster = runner.settings, runner.cluster
+        settings = runner.settings
         stage = attempt.stage
         plan = task_plan(stage, attempt.task)
         inputs: list[ClusterInput] = []
@@ -205,6 +208,7 @@ class RayBackend:
             inputs.append(ClusterInput(leaf.stage, source.partitioning, len(found)))
             blocks += [b.ref for b in found]
         count = _partitions_of_a_task(stage)
+        bundles = _bundles(stage.tasks, count)
         sent = ClusterTask(
             _with_own_splits(plan),
             tuple(inputs),
@@ -214,19 +218,24 @@ class RayBackend:
             settings.temp_directory,
             settings.kernels,
             attempt.schema,
+            bundles,
         )
         payload, tables = dump_task(sent, self._detached)
-        options = {
-            "num_cpus": runner.claim,
-            "num_returns": count + 1,
-            "max_retries": _RETRIES,
-            "name": f"sqlray query {runner.query} stage {stage.id}: {stage.name}",
-        }
-        arguments = (self._digest, self._archive, cluster.cpus, payload, len(tables), *tables, *blocks)
-        refs: list[ObjectRef[Any]] = _run.options(**options).remote(*arguments)
+        name = f"sqlray query {runner.query} stage {stage.id}: {stage.name}"
+        refs = self._remote(name, runner, 1 + (len(bundles) or count), "run", payload, len(tables), *tables, *blocks)
         attempt.partitions = refs[1:]
         self._claimed[refs[0]] = runner.claim
         return refs[0]
+
+    def merge(self, stage: Stage, bundle: list[ObjectRef[Any]], size: int, runner: RayRunner) -> list[ObjectRef[Any]]:
+        """Start a task that makes ``size`` partitions of what every task of a stage gave for them."""
+        return self._remote(f"sqlray query {runner.query} stage {stage.id}: merge", runner, size, "merge", *bundle)
+
+    def _remote(self, name: str, runner: RayRunner, count: int, function: str, *arguments: Any) -> list[ObjectRef[Any]]:
+        options = {"num_cpus": runner.claim, "num_returns": count, "max_retries": _RETRIES, "name": name}
+        sent = (self._digest, self._archive, runner.cluster.cpus, function, *arguments)
+        refs: list[ObjectRef[Any]] | ObjectRef[Any] = _run.options(**options).remote(*sent)
+        return refs if isinstance(refs, list) else [refs]
 
     def ended(self, report: ObjectRef[Any]) -> None:
         """Note that a task runs no more."""
@@ -274,6 +283,10 @@ class RayRunner:
     spilled_bytes: int = 0
     _attempts: dict[ObjectRef[Any], _Attempt] = field(default_factory=dict)
     _stages: dict[int, _Unfinished] = field(default_factory=dict)
+    _metrics: dict[int, list[TaskMetrics]] = field(default_factory=dict)
+
+    def tasks(self, stage: Stage) -> tuple[TaskMetrics, ...]:
+        return tuple(self._metrics.get(stage.id, ()))
 
     def submit(
         self, stage: Stage, inputs: Mapping[int, StageOutput], schema: pa.Schema | None = None
@@ -294,7 +307,7 @@ class RayRunner:
             self.progress(attempt.stage, len(unfinished.done), rows)
             if len(unfinished.done) == attempt.stage.tasks:
                 del self._stages[attempt.stage.id]
-                return attempt.stage, _output(unfinished)
+                return attempt.stage, self._output(unfinished)
 
     def stream(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> Iterator[pl.DataFrame]:
         self.submit(stage, inputs)
@@ -327,6 +340,29 @@ class RayRunner:
     def _start(self, attempt: _Attempt) -> None:
         self._attempts[self.backend.start(attempt, self)] = attempt
 
+    def _output(self, finished: _Unfinished) -> StageOutput:
+        stage = finished.stage
+        reports = [finished.done[task][0] for task in range(stage.tasks)]
+        outputs = [finished.done[task][1] for task in range(stage.tasks)]
+        count = partition_count(stage.output, stage.tasks)
+        partitions: list[list[RemoteBlock]] = [[] for _ in range(count)]
+        bundles = _bundles(stage.tasks, _partitions_of_a_task(stage))
+        if bundles:
+            refs = (r for b, size in enumerate(bundles) for r in self._merged(stage, [o[b] for o in outputs], size))
+            for i, ref in enumerate(refs):
+                rows, size = sum(r.rows[i] for r in reports), sum(r.bytes[i] for r in reports)
+                partitions[i] += [RemoteBlock(ref, rows, size)] if rows else []
+            return StageOutput(stage.plan.schema, stage.output, partitions)
+        for task, (report, refs_of_task) in enumerate(zip(reports, outputs, strict=True)):
+            for i, ref in enumerate(refs_of_task):
+                if report.rows[i]:
+                    at = task if stage.output is None else i
+                    partitions[at].append(RemoteBlock(ref, report.rows[i], report.bytes[i]))
+        return StageOutput(stage.plan.schema, stage.output, partitions)
+
+    def _merged(self, stage: Stage, bundle: list[ObjectRef[Any]], size: int) -> list[ObjectRef[Any]]:
+        return self.backend.merge(stage, bundle, size, self)
+
     def _next_report(self) -> tuple[_Attempt, TaskReport]:
         """The next task that has finished; one that was killed for memory is started again in smaller pieces."""
         while True:
@@ -351,6 +387,8 @@ class RayRunner:
             if report.error is not None:
                 raise report.error
             self.spilled_bytes += report.spilled_bytes
+            took = TaskMetrics(report.seconds, report.spilled_bytes)
+            self._metrics.setdefault(attempt.stage.id, []).append(took)
             return attempt, report
 
     def _next_ready(self, refs: list[ObjectRef[Any]]) -> ObjectRef[Any]:
@@ -391,16 +429,16 @@ def _partitions_of_a_task(stage: Stage) -> int:
     return 1 if stage.output is None else partition_count(stage.output, stage.tasks)
 
 
-def _output(finished: _Unfinished) -> StageOutput:
-    stage = finished.stage
-    partitions: list[list[RemoteBlock]] = [[] for _ in range(partition_count(stage.output, stage.tasks))]
-    for task in range(stage.tasks):
-        report, refs = finished.done[task]
-        for i, ref in enumerate(refs):
-            if report.rows[i]:
-                at = task if stage.output is None else i
-                partitions[at].append(RemoteBlock(ref, report.rows[i], report.bytes[i]))
-    return StageOutput(stage.plan.schema, stage.output, partitions)
+def _bundles(tasks: int, partitions: int) -> tuple[int, ...]:
+    """The sizes of the bundles in which each of many tasks gives back many partitions; none where they are few.
+
+    A shuffle of m tasks into n partitions makes m·n objects, and the driver holds a reference to each. With bundles of
+    √n partitions there are m·√n and n: 33 thousand instead of a million at m = n = 1000.
+    """
+    if tasks * partitions <= _MOST_OBJECTS:
+        return ()
+    count = isqrt(partitions - 1) + 1
+    return tuple(partitions * (i + 1) // count - partitions * i // count for i in range(count))
 
 
 def _remote(output: StageOutput, partition: int | None = None) -> list[RemoteBlock]:

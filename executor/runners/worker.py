@@ -9,7 +9,7 @@ import io
 import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -38,6 +38,7 @@ class ClusterTask:
     temp_directory: str
     options: KernelOptions
     schema: pa.Schema | None = None  # of the blocks it gives back, if they leave the engine
+    bundles: tuple[int, ...] = ()  # how many neighbouring partitions it gives back together; none: each by itself
 
 
 @record
@@ -122,11 +123,19 @@ def to_frame(block: pa.Table) -> pl.DataFrame:
     return frame
 
 
-def run(
-    payload: bytes, tables: Sequence[pa.Table], blocks: Sequence[pa.Table]
-) -> Iterator[TaskReport | pa.Table | None]:
-    """Run a task: first its report, then the rows of every output partition (None for one without rows)."""
-    task: ClusterTask = _Unpickler(io.BytesIO(payload), tables).load()
+Rows: TypeAlias = "pa.Table | None"
+"""A partition as a task gives it back: None without rows."""
+
+
+def run(payload: bytes, tables: int, *blocks: pa.Table) -> Iterator[TaskReport | Rows | list[Rows]]:
+    """Run a task: first its report, then the rows of every output partition, or of every bundle of them.
+
+    Args:
+        payload: the task.
+        tables: how many of ``blocks`` are those of tables in memory; they come first.
+    """
+    task: ClusterTask = _Unpickler(io.BytesIO(payload), blocks[:tables]).load()
+    outputs = len(task.bundles) or task.partitions
     started = time.perf_counter()
     store = BlockStore(max(task.memory_limit // 4, 1), task.temp_directory)
     try:
@@ -138,11 +147,11 @@ def run(
 
         context = TaskContext(store, task.memory_limit, Cancellation(), task.options)
         try:
-            run_task(task.plan, _inputs(task, blocks), take, context)
+            run_task(task.plan, _inputs(task, blocks[tables:]), take, context)
             partitions = sink.finish()
         except SqlrayError as error:
             yield TaskReport(error=error)
-            yield from [None] * task.partitions
+            yield from [None] * outputs
             return
         yield TaskReport(
             tuple(sum(b.rows for b in p) for p in partitions),
@@ -150,14 +159,28 @@ def run(
             time.perf_counter() - started,
             store.spilled_bytes,
         )
-        for partition in partitions:
-            yield _handed_over(lazy(partition, task.plan.schema).collect(), task) if partition else None
-            store.free(partition)
+        rows = (_handed_over(p, task, store) for p in partitions)
+        if task.bundles:
+            yield from ([next(rows) for _ in range(size)] for size in task.bundles)
+        else:
+            yield from rows
     finally:
         store.close()
 
 
-def _handed_over(frame: pl.DataFrame, task: ClusterTask) -> pa.Table:
+def merge(*bundles: list[Rows] | None) -> Iterator[Rows]:
+    """The partitions of a bundle, each from all tasks that have rows of it."""
+    given = [b for b in bundles if b is not None]
+    for parts in zip(*given, strict=True):
+        found = [p for p in parts if p is not None]
+        yield pa.concat_tables(found) if found else None
+
+
+def _handed_over(partition: list[StoredBlock], task: ClusterTask, store: BlockStore) -> Rows:
+    if not partition:
+        return None
+    frame = lazy(partition, task.plan.schema).collect()
+    store.free(partition)
     return to_block(frame) if task.schema is None else to_arrow(frame, task.schema)
 
 
