@@ -11,6 +11,7 @@ import importlib.util
 import itertools
 import logging
 import os
+import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -55,6 +56,7 @@ from planner.record import record
 from planner.stages import Stage, task_plan
 from planner.tree import transform_up, walk
 
+_GRACE = 2.0  # seconds that a cancelled task has to end by itself
 _TICK = 0.2  # seconds between looks at whether the query shall stop
 _RETRIES = 10  # runs of a task that dies with its worker or node
 _SMALLER = 4  # a task that was killed for memory runs again in so many times more pieces …
@@ -331,9 +333,14 @@ class RayRunner:
         """Nothing to do: Ray frees a block with the last reference to it."""
 
     def close(self) -> None:
-        for report in self._attempts:
+        unfinished = list(self._attempts)
+        for report in unfinished:
             ray.cancel(report, force=False)
             self.backend.ended(report)
+        if unfinished:  # a kernel in the middle of its work does not notice
+            timer = threading.Timer(_GRACE, _stop, [unfinished])
+            timer.daemon = True
+            timer.start()
         self._attempts.clear()
         self._stages.clear()
 
@@ -422,6 +429,14 @@ def _with_own_splits(plan: PhysicalPlan) -> PhysicalPlan:
         return node
 
     return transform_up(plan, localize)
+
+
+def _stop(reports: list[ObjectRef[Any]]) -> None:
+    """End the workers of tasks that still run."""
+    if ray.is_initialized():
+        _, running = ray.wait(reports, num_returns=len(reports), timeout=0, fetch_local=False)
+        for report in running:
+            ray.cancel(report, force=True)
 
 
 def _partitions_of_a_task(stage: Stage) -> int:

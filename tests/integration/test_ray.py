@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -261,7 +262,7 @@ def test_workers_that_die(session: sqlray.Session, tpch_data: Path, expected: di
     killer.start()
     try:
         wrong = []
-        for n in NUMBERS:
+        for n in itertools.cycle(NUMBERS):
             wrong += [n] if not same(session.sql(query(n)).to_arrow(), expected[n]) else []
             if killed >= 4:
                 break
@@ -269,7 +270,6 @@ def test_workers_that_die(session: sqlray.Session, tpch_data: Path, expected: di
         stop.set()
         killer.join()
     assert not wrong
-    assert killed
 
 
 def test_a_node_that_dies_and_one_that_comes(
@@ -287,23 +287,27 @@ def test_a_node_that_dies_and_one_that_comes(
 
 
 def test_workers_get_the_packages(tmp_path: Path) -> None:
-    """A cluster whose workers cannot import sqlray: it is on the driver's path alone."""
+    """A cluster whose workers cannot import sqlray."""
     root = Path(sqlray.__file__).parents[1]
     script = textwrap.dedent(f"""
+        import importlib.util
         import sys
         import ray
-        ray.init(address="local", num_cpus=1, log_to_driver=False, logging_level="error", include_dashboard=False)
-        sys.path[:] = [p for p in sys.path if p not in ("", {str(root)!r})]
-        importable = ray.remote(lambda: __import__("importlib.util").util.find_spec("planner") is not None)
-        assert not ray.get(importable.remote())
-        sys.path.insert(0, {str(root)!r})
+
+        def forget():
+            sys.path[:] = [p for p in sys.path if p not in ("", {str(root)!r})]
+
+        environment = {{"worker_process_setup_hook": forget}}
+        ray.init(
+            address="local", num_cpus=1, log_to_driver=False, logging_level="error", include_dashboard=False,
+            runtime_env=environment,
+        )
+        assert ray.get(ray.remote(lambda: importlib.util.find_spec("planner")).remote()) is None
         import sqlray
         print(sqlray.connect("ray").sql("select 40 + 2 as x").fetchall())
     """)
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment = {**os.environ, "PYTHONPATH": str(root)}
     ran = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180
     )
-    if "AssertionError" in ran.stderr:
-        pytest.skip("sqlray is installed here, so that workers find it")
     assert ran.stdout.strip() == "[(42,)]", ran.stderr
