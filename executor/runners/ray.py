@@ -37,6 +37,7 @@ from ray.exceptions import (
 
 from executor.cancellation import Cancellation
 from executor.driver import Execution
+from executor.metrics import Fallback
 from executor.runners import bootstrap
 from executor.runners.backend import RunSettings
 from executor.runners.base import Runner, StageOutput, StageProgress, partition_count
@@ -272,6 +273,7 @@ class RayRunner:
     cancellation: Cancellation
     progress: StageProgress
     spilled_bytes: int = 0
+    fallbacks: list[Fallback] = field(default_factory=list)
     _attempts: dict[ObjectRef[Any], _Attempt] = field(default_factory=dict)
     _stages: dict[int, _Unfinished] = field(default_factory=dict)
 
@@ -351,6 +353,7 @@ class RayRunner:
             if report.error is not None:
                 raise report.error
             self.spilled_bytes += report.spilled_bytes
+            self.fallbacks += [Fallback(attempt.stage.id, reason) for reason in report.fallbacks]
             return attempt, report
 
     def _next_ready(self, refs: list[ObjectRef[Any]]) -> ObjectRef[Any]:

@@ -57,6 +57,7 @@ class TaskReport:
     bytes: tuple[int, ...] = ()
     seconds: float = 0.0
     spilled_bytes: int = 0
+    fallbacks: tuple[str, ...] = ()
     error: SqlrayError | None = None
 
 
@@ -138,7 +139,7 @@ def run(
 
         context = TaskContext(store, task.memory_limit, Cancellation(), task.options)
         try:
-            run_task(task.plan, _inputs(task, blocks), take, context)
+            fallbacks = run_task(task.plan, _inputs(task, blocks), take, context)
             partitions = sink.finish()
         except SqlrayError as error:
             yield TaskReport(error=error)
@@ -149,6 +150,7 @@ def run(
             tuple(sum(b.bytes for b in p) for p in partitions),
             time.perf_counter() - started,
             store.spilled_bytes,
+            tuple(fallbacks),
         )
         for partition in partitions:
             yield _handed_over(lazy(partition, task.plan.schema).collect(), task) if partition else None

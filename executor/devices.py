@@ -1,0 +1,64 @@
+"""Whether this process has a GPU that kernels can run on, and why a fragment could not.
+
+Asking costs microseconds and loads nothing. What it cannot see (a GPU that cuDF does not support, an install that is
+broken) shows when the first fragment fails there and runs on the CPU.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from executor.value import Device, NotOnDevice
+from planner.errors import ExecutionError
+
+_INSTALL = 'pip install "sqlray[gpu]"'
+_DEVICES = (("/dev", "nvidia[0-9]*"), ("/proc/driver/nvidia/gpus", "*"), ("/dev", "dxg"))
+_LONGEST = 300  # characters of a reason
+
+
+def choose(option: str) -> Device:
+    """The device that the option ``device`` asks for: 'cpu', 'gpu', or 'auto' for a GPU where there is one.
+
+    Raises:
+        ExecutionError: it asks for a GPU that is not there.
+    """
+    if option == "cpu":
+        return "cpu"
+    absent = gpu_absence()
+    if absent is None:
+        return "gpu"
+    if option == "gpu":
+        raise ExecutionError(
+            f"the option device is 'gpu', but {absent}",
+            hint=f"{_INSTALL} on a machine with an NVIDIA GPU, or SET device = 'auto'",
+        )
+    return "cpu"
+
+
+@cache
+def gpu_absence() -> str | None:
+    """Why kernels cannot run on a GPU in this process; None if they can."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return "CUDA_VISIBLE_DEVICES hides every GPU from this process"
+    if not _has_device():
+        return "this machine has no NVIDIA GPU, or no driver for it"
+    if find_spec("cudf_polars") is None:
+        return "cudf-polars is not installed"
+    return None
+
+
+def _has_device() -> bool:
+    """Whether a driver shows a GPU, under Linux or, by /dev/dxg, under Linux in Windows."""
+    return any(next(Path(place).glob(name), None) for place, name in _DEVICES)
+
+
+def failure(error: BaseException) -> str:
+    """In one line, why a fragment could not run on the GPU."""
+    cause = error.__cause__ or error  # an ExecutionError tells users what Polars or cuDF told us
+    text = "; ".join(line for part in str(cause).splitlines() if (line := part.strip()))[:_LONGEST]
+    if isinstance(cause, NotOnDevice):
+        return text
+    return f"{type(cause).__name__}: {text}" if text else type(cause).__name__
