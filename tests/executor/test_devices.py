@@ -160,9 +160,9 @@ def test_with_a_gpu(gpu: None) -> None:
 def test_what_keeps_a_gpu_from_being_used(monkeypatch: pytest.MonkeyPatch) -> None:
     absence = devices.gpu_absence.__wrapped__  # without its memory
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(devices, "_has_device", lambda: False)
+    monkeypatch.setattr(devices, "_has_driver", lambda: False)
     assert "no NVIDIA GPU" in absence()
-    monkeypatch.setattr(devices, "_has_device", lambda: True)
+    monkeypatch.setattr(devices, "_has_driver", lambda: True)
     monkeypatch.setattr(devices, "find_spec", lambda name: None)
     assert absence() == "cudf-polars is not installed"
     monkeypatch.setattr(devices, "find_spec", lambda name: name)
