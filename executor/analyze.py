@@ -12,11 +12,10 @@ from collections.abc import Mapping
 import polars as pl
 
 from executor.blocks import StoredBlock, lazy
-from executor.kernels import compile_fragment, stream
-from executor.metrics import OperatorMetrics, QueryMetrics, StageMetrics
+from executor.metrics import Fallback, OperatorMetrics, QueryMetrics, StageMetrics
 from executor.runners.base import StageOutput, partition_count
 from executor.runners.local import LocalRunner, stored
-from executor.runners.task import PartitionSink
+from executor.runners.task import PartitionSink, run_fragment
 from planner.physical import InputExec, PhysicalPlan
 from planner.stages import Stage, StageGraph, task_plan
 from planner.tree import walk
@@ -39,6 +38,7 @@ def analyze(graph: StageGraph, runner: LocalRunner) -> QueryMetrics:
             metrics.stages[stage.id] = StageMetrics(stage.tasks, outputs[stage.id].rows, outputs[stage.id].bytes, took)
     finally:
         metrics.spilled_bytes = runner.spilled_bytes
+        metrics.fallbacks = list(dict.fromkeys(runner.fallbacks))
         metrics.seconds = time.perf_counter() - started
         runner.close()
     return metrics
@@ -89,7 +89,9 @@ class _Analyzer:
             return self._runner.cancellation.requested
 
         started = time.perf_counter()
-        stream(compile_fragment(alone, sources, self._runner.options), take)
+        reason = run_fragment(alone, sources, take, self._runner.options)
+        if reason is not None:
+            self._runner.fallbacks.append(Fallback(self._stage.id, reason))
         self._runner.cancellation.check()
         measured = self._metrics.operators.setdefault(id(self._original[id(node)]), OperatorMetrics())
         measured.seconds += time.perf_counter() - started

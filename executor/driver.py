@@ -55,6 +55,7 @@ class Execution:
         finally:
             frames.close()
             self.metrics.spilled_bytes = runner.spilled_bytes
+            self.metrics.fallbacks = list(dict.fromkeys(runner.fallbacks))
             self.metrics.seconds = time.perf_counter() - started
             runner.close()
 

@@ -75,6 +75,16 @@ def optimizations() -> pl.QueryOptFlags:
     return flags
 
 
+def gpu_engine() -> pl.GPUEngine:
+    """cuDF, which runs a plan wholly or raises.
+
+    It allocates plain GPU memory: in the default, which the host shares, a query that does not fit crawls for minutes
+    where it should fail and run on the CPU.
+    """
+    memory = {"qualname": "rmm.mr.CudaAsyncMemoryResource"}
+    return pl.GPUEngine(executor="in-memory", raise_on_fail=True, memory_resource_config=memory)
+
+
 def collect(lazy: pl.LazyFrame, options: KernelOptions | None = None) -> pl.DataFrame:
     """Run a compiled fragment to its end.
 
@@ -83,7 +93,7 @@ def collect(lazy: pl.LazyFrame, options: KernelOptions | None = None) -> pl.Data
     """
     options = options or KernelOptions()
     if options.device == "gpu":
-        device = pl.GPUEngine(executor="in-memory", raise_on_fail=True)
+        device = gpu_engine()
         return _run(lambda engine, flags: lazy.collect(engine=device, optimizations=flags))
     return _run(lambda engine, flags: lazy.collect(engine=engine, optimizations=flags))
 

@@ -67,11 +67,20 @@ class StageMetrics:
         return sum(t.spilled_bytes for t in self.each)
 
 
+@record
+class Fallback:
+    """A stage, or a part of it, that ran on the CPU because the GPU could not run it."""
+
+    stage: int
+    reason: str
+
+
 @dataclass(slots=True)
 class QueryMetrics:
     """What a query took; operators by the identity of their physical node."""
 
     stages: dict[int, StageMetrics] = field(default_factory=dict)
     operators: dict[int, OperatorMetrics] = field(default_factory=dict)
+    fallbacks: list[Fallback] = field(default_factory=list)
     spilled_bytes: int = 0
     seconds: float = 0.0

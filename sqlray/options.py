@@ -143,7 +143,7 @@ class Options:
     staged: bool = _option(parse_bool, "false", "cut the plan into stages even where one task would do")
     broadcast_limit: int = _option(parse_size, "64MB", "largest table that is sent whole to every partition of a join")
     device: str = _option(
-        _choice("auto", "cpu"), "auto", "where kernels run: 'cpu', or 'auto', which is the CPU as well so far"
+        _choice("auto", "cpu", "gpu"), "auto", "where kernels run: 'cpu', 'gpu', or 'auto', which is the CPU so far"
     )
     disabled_rules: tuple[str, ...] = _option(parse_names, "", "optimizer rules to leave out, separated by commas")
     dialect: str = _option(parse_text, "duckdb", "the SQL dialect that queries are written in")

@@ -10,7 +10,9 @@ import pyarrow as pa
 from executor.analyze import analyze as measure
 from executor.arrow_output import to_arrow
 from executor.cancellation import Cancellation
+from executor.devices import choose
 from executor.driver import Execution
+from executor.kernels import KernelOptions
 from executor.metrics import ProgressListener
 from executor.runners.backend import Backend, RunSettings
 from executor.runners.base import Runner, StageProgress
@@ -49,7 +51,8 @@ class PlannedQuery:
 
     @property
     def _settings(self) -> RunSettings:
-        return RunSettings(self.options.memory_limit, self.options.temp_directory)
+        kernels = KernelOptions(device=choose(self.options.device))
+        return RunSettings(self.options.memory_limit, self.options.temp_directory, kernels)
 
     def _runner(self, cancellation: Cancellation, progress: StageProgress) -> Runner:
         return self.backend.runner(self._settings, cancellation, progress)
@@ -70,7 +73,8 @@ class PlannedQuery:
             metrics = execution.metrics
             text, how = explain_query(self.physical, stages=metrics.stages), "stage by stage"
         spilled = f", {metrics.spilled_bytes / 1e6:.1f} MB spilled" if metrics.spilled_bytes else ""
-        return f"{text}\n\nTotal {metrics.seconds:.3f} s, {how}{spilled}"
+        fallbacks = "".join(f"\nOn the CPU, not the GPU: stage {f.stage}: {f.reason}" for f in metrics.fallbacks)
+        return f"{text}\n\nTotal {metrics.seconds:.3f} s, {how}{spilled}{fallbacks}"
 
     def batches(self, execution: Execution) -> Iterator[pa.RecordBatch]:
         """The rows of an execution as record batches of ``schema``."""

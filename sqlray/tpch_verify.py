@@ -23,7 +23,7 @@ from sqlray.tpch_engines import Engine
 TOLERANCE = 1e-12
 
 # The columns that each query is sorted by, by position.
-_SORT_KEYS: dict[int, tuple[int, ...]] = {
+SORT_KEYS: dict[int, tuple[int, ...]] = {
     1: (0, 1), 2: (0, 2, 1, 3), 3: (1, 2), 4: (0,), 5: (1,), 7: (0, 1, 2), 8: (0,), 9: (0, 1), 10: (2,),
     11: (1,), 12: (0,), 13: (1, 0), 15: (0,), 16: (3, 0, 1, 2), 18: (4, 3), 20: (0,), 21: (1, 0), 22: (0,),
 }  # fmt: skip
@@ -49,11 +49,13 @@ def verify(queries: list[int], engine: Engine, oracle: Engine) -> Iterator[Verdi
         except Exception as error:  # whatever fails, the other queries are still worth a verdict
             yield Verdict(number, 0, f"{type(error).__name__}: {error}")
             continue
-        yield Verdict(number, actual.num_rows, compare(actual, expected, _SORT_KEYS.get(number, ())))
+        yield Verdict(number, actual.num_rows, compare(actual, expected, SORT_KEYS.get(number, ())))
 
 
-def compare(actual: pa.Table, expected: pa.Table, sort_keys: tuple[int, ...]) -> str | None:
-    """The first difference between two results, or None."""
+def compare(
+    actual: pa.Table, expected: pa.Table, sort_keys: tuple[int, ...], tolerance: float = TOLERANCE
+) -> str | None:
+    """The first difference between two results, or None. Doubles may differ by ``tolerance`` of their value."""
     if problem := _compare_columns(actual.schema, expected.schema):
         return problem
     if actual.num_rows != expected.num_rows:
@@ -61,12 +63,12 @@ def compare(actual: pa.Table, expected: pa.Table, sort_keys: tuple[int, ...]) ->
     ours, theirs = _rows(actual), _rows(expected)
     for index, (our, their) in enumerate(zip(ours, theirs, strict=True), start=1):
         our_key, their_key = _part(our, sort_keys), _part(their, sort_keys)
-        if not _same_row(our_key, their_key):
+        if not _same_row(our_key, their_key, tolerance):
             return f"row {index} sorts by {_text(our_key)} instead of {_text(their_key)}"
     exact = tuple(i for i, field in enumerate(expected.schema) if not pa.types.is_floating(field.type))
     ours, theirs = _sorted(ours, exact), _sorted(theirs, exact)
     for our, their in zip(ours, theirs, strict=True):
-        if not _same_row(our, their):
+        if not _same_row(our, their, tolerance):
             return f"{_text(our)} instead of {_text(their)}"
     return None
 
@@ -117,13 +119,13 @@ def _canonical(value: object) -> str:
     return str(value)
 
 
-def _same_row(ours: Row, theirs: Row) -> bool:
-    return all(map(_same, ours, theirs))
+def _same_row(ours: Row, theirs: Row, tolerance: float) -> bool:
+    return all(_same(our, their, tolerance) for our, their in zip(ours, theirs, strict=True))
 
 
-def _same(ours: object, theirs: object) -> bool:
+def _same(ours: object, theirs: object, tolerance: float) -> bool:
     if isinstance(ours, float) and isinstance(theirs, float):
-        return math.isclose(ours, theirs, rel_tol=TOLERANCE) or (math.isnan(ours) and math.isnan(theirs))
+        return math.isclose(ours, theirs, rel_tol=tolerance) or (math.isnan(ours) and math.isnan(theirs))
     return ours == theirs
 
 

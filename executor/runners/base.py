@@ -8,7 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
-from executor.metrics import TaskMetrics
+from executor.metrics import Fallback, TaskMetrics
 from planner.expr import Field, Schema
 from planner.physical import Arbitrary, HashPartitioned, Partitioning
 from planner.stages import Stage
@@ -57,6 +57,11 @@ class Runner(Protocol):
     @property
     def spilled_bytes(self) -> int:
         """Bytes that went to disk so far."""
+        ...
+
+    @property
+    def fallbacks(self) -> Sequence[Fallback]:
+        """What ran on the CPU so far because the GPU could not run it."""
         ...
 
     def tasks(self, stage: Stage) -> tuple[TaskMetrics, ...]:

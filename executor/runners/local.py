@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -18,7 +18,7 @@ from executor.blocks import BlockStore, StoredBlock, lazy
 from executor.cancellation import Cancellation
 from executor.driver import Execution
 from executor.kernels import KernelOptions
-from executor.metrics import TaskMetrics
+from executor.metrics import Fallback, TaskMetrics
 from executor.runners.backend import RunSettings
 from executor.runners.base import StageOutput, StageProgress, partition_count
 from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task
@@ -43,6 +43,7 @@ class LocalRunner:
     cancellation: Cancellation
     options: KernelOptions
     progress: StageProgress = lambda stage, tasks, rows: None
+    fallbacks: list[Fallback] = field(default_factory=list)
     _submitted: dict[int, tuple[Stage, Inputs]] = field(default_factory=dict)
 
     @property
@@ -69,8 +70,7 @@ class LocalRunner:
                 self.progress(stage, done, sink.rows)
                 return self.cancellation.requested
 
-            plan = task_plan(stage, task)
-            run_task(plan, task_inputs(plan, inputs, task), take, self.context)
+            self._run_task(stage, inputs, task, take)
         return stage, StageOutput(stage.plan.schema, stage.output, sink.finish())
 
     def stream(self, stage: Stage, inputs: Inputs) -> Iterator[pl.DataFrame]:
@@ -91,8 +91,7 @@ class LocalRunner:
         def work() -> None:
             try:
                 for task in range(stage.tasks):
-                    plan = task_plan(stage, task)
-                    run_task(plan, task_inputs(plan, inputs, task), offer, self.context)
+                    self._run_task(stage, inputs, task, offer)
                     if abandoned.is_set() or self.cancellation.requested:
                         return
                 offer(None)
@@ -112,6 +111,11 @@ class LocalRunner:
         finally:
             abandoned.set()
             worker.join()
+
+    def _run_task(self, stage: Stage, inputs: Inputs, task: int, take: Callable[[pl.DataFrame], bool]) -> None:
+        plan = task_plan(stage, task)
+        reasons = run_task(plan, task_inputs(plan, inputs, task), take, self.context)
+        self.fallbacks += [Fallback(stage.id, reason) for reason in reasons]
 
     def _next(
         self, batches: queue.Queue[pl.DataFrame | BaseException | None], worker: threading.Thread

@@ -39,7 +39,7 @@ from ray.exceptions import (
 
 from executor.cancellation import Cancellation
 from executor.driver import Execution
-from executor.metrics import TaskMetrics
+from executor.metrics import Fallback, TaskMetrics
 from executor.runners import bootstrap
 from executor.runners.backend import RunSettings
 from executor.runners.base import Runner, StageOutput, StageProgress, partition_count
@@ -283,6 +283,7 @@ class RayRunner:
     cancellation: Cancellation
     progress: StageProgress
     spilled_bytes: int = 0
+    fallbacks: list[Fallback] = field(default_factory=list)
     _attempts: dict[ObjectRef[Any], _Attempt] = field(default_factory=dict)
     _stages: dict[int, _Unfinished] = field(default_factory=dict)
     _metrics: dict[int, list[TaskMetrics]] = field(default_factory=dict)
@@ -396,6 +397,7 @@ class RayRunner:
             self.spilled_bytes += report.spilled_bytes
             took = TaskMetrics(report.seconds, report.spilled_bytes)
             self._metrics.setdefault(attempt.stage.id, []).append(took)
+            self.fallbacks += [Fallback(attempt.stage.id, reason) for reason in report.fallbacks]
             return attempt, report
 
     def _next_ready(self, refs: list[ObjectRef[Any]]) -> ObjectRef[Any]:

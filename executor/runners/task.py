@@ -7,14 +7,15 @@ are taken batch by batch and divided as they come, so that it needs no more memo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
+from executor import devices
 from executor.blocks import BlockStore, StoredBlock, lazy
 from executor.cancellation import Cancellation
 from executor.expressions import key_expressions
-from executor.kernels import KernelOptions, compile_fragment, stream
+from executor.kernels import KernelOptions, collect, compile_fragment, stream
 from executor.partition import hash_partition, row_partition
 from planner.errors import PlanError
 from planner.physical import (
@@ -54,11 +55,14 @@ class TaskContext:
 
 def run_task(
     plan: PhysicalPlan, inputs: Mapping[int, TaskInput], take: Callable[[pl.DataFrame], bool], context: TaskContext
-) -> None:
+) -> list[str]:
     """Run a fragment and hand its rows to ``take``, which returns True to stop.
 
     Args:
         inputs: what the fragment's ``InputExec``s read, by stage.
+
+    Returns:
+        Why it ran on the CPU, in whole or in part, where it should have run on the GPU.
 
     Raises:
         ExecutionError: it failed.
@@ -71,11 +75,42 @@ def run_task(
         stopped = take(frame)
         return stopped
 
+    fallbacks: list[str] = []
     for sources in _pieces(plan, inputs, context):
-        stream(compile_fragment(plan, sources, context.options), offer, context.options)
+        reason = run_fragment(plan, sources, offer, context.options)
+        if reason is not None:
+            fallbacks.append(reason)
         context.cancellation.check()
         if stopped:
-            return
+            break
+    return fallbacks
+
+
+def run_fragment(
+    plan: PhysicalPlan,
+    sources: Mapping[int, pl.LazyFrame],
+    take: Callable[[pl.DataFrame], bool],
+    options: KernelOptions,
+) -> str | None:
+    """Run a fragment's kernels on its device, or on the CPU where the GPU cannot; returns why it cannot.
+
+    Raises:
+        ExecutionError: it failed on the CPU.
+    """
+    reason = None
+    if options.device == "gpu":
+        reason = devices.gpu_absence()
+        if reason is None:
+            try:
+                rows = collect(compile_fragment(plan, sources, options), options)
+            except Exception as error:  # of any kind: the CPU gives the answer, or the error that is the query's own
+                reason = devices.failure(error)
+            else:
+                take(rows)  # complete, so that nothing is handed over before it is certain
+                return None
+        options = replace(options, device="cpu")
+    stream(compile_fragment(plan, sources, options), take, options)
+    return reason
 
 
 def _pieces(

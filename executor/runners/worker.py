@@ -58,6 +58,7 @@ class TaskReport:
     bytes: tuple[int, ...] = ()
     seconds: float = 0.0
     spilled_bytes: int = 0
+    fallbacks: tuple[str, ...] = ()
     error: SqlrayError | None = None
 
 
@@ -147,7 +148,7 @@ def run(payload: bytes, tables: int, *blocks: pa.Table) -> Iterator[TaskReport |
 
         context = TaskContext(store, task.memory_limit, Cancellation(), task.options)
         try:
-            run_task(task.plan, _inputs(task, blocks[tables:]), take, context)
+            fallbacks = run_task(task.plan, _inputs(task, blocks[tables:]), take, context)
             partitions = sink.finish()
         except SqlrayError as error:
             yield TaskReport(error=error)
@@ -158,6 +159,7 @@ def run(payload: bytes, tables: int, *blocks: pa.Table) -> Iterator[TaskReport |
             tuple(sum(b.bytes for b in p) for p in partitions),
             time.perf_counter() - started,
             store.spilled_bytes,
+            tuple(fallbacks),
         )
         rows = (_handed_over(p, task, store) for p in partitions)
         if task.bundles:

@@ -57,7 +57,7 @@ def test_set_returns_a_changed_copy(name: str, value: object, expected: object) 
         ("partitions", "-1", "a whole number"),
         ("partitions", "2.5", "a whole number"),
         ("partitions", True, "a whole number"),
-        ("device", "tpu", "'auto' or 'cpu'"),
+        ("device", "tpu", "'auto' or 'cpu' or 'gpu'"),
         ("memory_limt", "1GB", "did you mean 'memory_limit'"),
         ("zzz", "1", "options: memory_limit"),
     ],

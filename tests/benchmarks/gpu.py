@@ -1,0 +1,278 @@
+"""TPC-H on a GPU: every query's answer checked against the CPU's, and timed against the CPU and DuckDB.
+
+    python -m tests.benchmarks.gpu --data tpch-data/sf10 --scale 10 --runs 3 --memory --output gpu.txt
+
+A query that fails, or that has to fall back to the CPU, says why, and the next one follows. Every line is written as
+soon as it is known. Without a GPU only the other columns are filled. Times are from a query's text to the whole result
+as Arrow: the first run on the GPU, and the best of `--runs` for every engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TextIO
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+
+import sqlray
+from executor.devices import failure, gpu_absence
+from executor.kernels import KernelOptions, compile_fragment, gpu_engine, optimizations
+from planner.record import record
+from sqlray.options import machine_memory
+from sqlray.tpch_data import generate, table_paths
+from sqlray.tpch_verify import SORT_KEYS, compare
+from tests.planned import planned_query, run
+from tpch_queries import NUMBERS, query
+
+TOLERANCE = 1e-9  # of a double's value: the GPU adds in another order
+PACKAGES = ("sqlray", "polars", "cudf-polars-cu13", "libcudf-cu13", "rmm-cu13", "pyarrow", "duckdb")
+SMI = "name,memory.total,driver_version,pcie.link.gen.max,pcie.link.width.max,clocks.max.sm"
+HEADER = (
+    f"{'source':8} {'query':>5} {'GPU first':>10} {'GPU best':>9} {'CPU best':>9} {'DuckDB':>9} "
+    f"{'CPU/GPU':>8} {'DuckDB/GPU':>10}  result"
+)
+
+Engine = Callable[[int], pa.Table]
+
+
+class FellBack(Exception):
+    """The GPU did not run a query, or a part of it."""
+
+
+@dataclass(slots=True)
+class Report:
+    """Lines for the screen and, at once, for a file."""
+
+    file: TextIO | None
+
+    def line(self, text: str = "") -> None:
+        for out in (sys.stdout, self.file):
+            if out is not None:
+                print(text, file=out, flush=True)
+
+
+@dataclass(slots=True)
+class Timing:
+    """One engine's runs of a query: its seconds, its last answer, or why there is none."""
+
+    seconds: list[float] = field(default_factory=list)
+    answer: pa.Table | None = None
+    error: str | None = None
+
+    @property
+    def best(self) -> float | None:
+        return min(self.seconds) if self.seconds and self.error is None else None
+
+
+@record
+class Engines:
+    """The engines over one copy of the tables; ``gpu`` is None where there is none."""
+
+    source: str
+    cpu: Engine
+    duckdb: Engine
+    gpu: Engine | None
+    session: sqlray.Session
+
+
+def main() -> None:
+    arguments = _arguments()
+    with arguments.output.open("w") if arguments.output else nullcontext() as file:
+        report = Report(file)
+        if not arguments.data.is_dir():
+            started = time.perf_counter()
+            generate(arguments.scale, arguments.data)
+            report.line(f"generated scale {arguments.scale:g} in {time.perf_counter() - started:.1f} s")
+        for fact in _facts(arguments.data):
+            report.line(fact)
+        absent = gpu_absence()
+        report.line(f"no GPU columns: {absent}" if absent else _warm_up())
+        deadline = time.perf_counter() + arguments.limit
+        for source in ("parquet", "memory") if arguments.memory else ("parquet",):
+            engines = _open(source, table_paths(arguments.data), absent is None)
+            _table(engines, arguments, deadline, report)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a directory with a Parquet file for each table")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the data that is generated if there is none")
+    parser.add_argument("--queries", type=_numbers, default=tuple(NUMBERS), help="such as 1,3,5-9; all by default")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each query on each engine")
+    parser.add_argument("--memory", action="store_true", help="from tables in the host's memory too")
+    parser.add_argument("--profile", action="store_true", help="tell cuDF's slowest operators of each query")
+    parser.add_argument("--limit", type=float, default=math.inf, help="seconds after which no query is started")
+    parser.add_argument("--output", type=Path, help="a file for the same lines")
+    return parser.parse_args()
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return tuple(numbers)
+
+
+def _facts(data: Path) -> Iterable[str]:
+    yield f"machine: {os.cpu_count()} cores, {machine_memory() / 1e9:.0f} GB, {platform.platform()}"
+    smi = ["nvidia-smi", f"--query-gpu={SMI}", "--format=csv,noheader"]
+    with suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(smi, capture_output=True, text=True, check=False, timeout=30)
+        yield from (f"GPU ({SMI}): {line}" for line in done.stdout.splitlines())
+    yield "versions: Python " + platform.python_version() + "".join(f", {name} {_version(name)}" for name in PACKAGES)
+    size = sum(path.stat().st_size for path in data.rglob("*.parquet"))
+    yield f"data: {data}, {size / 1e6:.0f} MB of Parquet"
+
+
+def _version(package: str) -> str:
+    if package == "sqlray":
+        return sqlray.__version__
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "-"
+
+
+def _warm_up() -> str:
+    """A small query starts the GPU: its memory pool and its libraries."""
+    started = time.perf_counter()
+    try:
+        pl.LazyFrame({"a": [1, 2, 3]}).select(pl.col("a").sum()).collect(engine=gpu_engine())
+    except Exception as error:  # the queries will tell too
+        return f"the GPU does not start: {failure(error)}"
+    return f"the GPU started in {time.perf_counter() - started:.2f} s"
+
+
+def _open(source: str, paths: dict[str, str], gpu: bool) -> Engines:
+    connection = duckdb.connect()
+    kind = "view" if source == "parquet" else "table"
+    for table, path in paths.items():
+        quoted = path.replace("'", "''")
+        connection.execute(f"create {kind} {table} as select * from read_parquet('{quoted}')")
+    tables: dict[str, object] = dict(paths)
+    if source == "memory":
+        tables = {table: pl.read_parquet(path) for table, path in paths.items()}
+    sessions = {device: sqlray.connect(device=device) for device in (("cpu", "gpu") if gpu else ("cpu",))}
+    for table, rows in tables.items():
+        for session in sessions.values():
+            session.register(table, rows)
+    return Engines(
+        source,
+        lambda number: sessions["cpu"].sql(query(number)).to_arrow(),
+        lambda number: connection.sql(query(number)).to_arrow_table(),
+        (lambda number: _on_gpu(sessions["gpu"], number)) if gpu else None,
+        sessions["gpu" if gpu else "cpu"],
+    )
+
+
+def _on_gpu(session: sqlray.Session, number: int) -> pa.Table:
+    answer, metrics = run(planned_query(session, query(number)))
+    if metrics.fallbacks:
+        raise FellBack("; ".join(f"stage {f.stage}: {f.reason}" for f in metrics.fallbacks))
+    return answer
+
+
+def _table(engines: Engines, arguments: argparse.Namespace, deadline: float, report: Report) -> None:
+    report.line()
+    report.line(HEADER)
+    over_cpu: list[float] = []
+    over_duckdb: list[float] = []
+    right = 0
+    for number in arguments.queries:
+        if time.perf_counter() > deadline:
+            report.line(f"{engines.source:8} {number:5} and those after it: no time is left")
+            break
+        gpu = Timing(error="no GPU") if engines.gpu is None else _time(engines.gpu, number, arguments.runs)
+        cpu = _time(engines.cpu, number, arguments.runs)
+        duck = _time(engines.duckdb, number, arguments.runs)
+        result = _verdict(number, gpu, cpu, duck)
+        if result == "ok" and gpu.best:
+            right += 1
+            over_cpu += [cpu.best / gpu.best] if cpu.best else []
+            over_duckdb += [duck.best / gpu.best] if duck.best else []
+        first = gpu.seconds[0] if gpu.best else None
+        report.line(
+            f"{engines.source:8} {number:5} {_number(first, 10)} {_number(gpu.best, 9)} {_number(cpu.best, 9)} "
+            f"{_number(duck.best, 9)} {_ratio(cpu, gpu, 8)} {_ratio(duck, gpu, 10)}  {result}"
+        )
+        if arguments.profile and gpu.error is None:
+            report.line(_profile(engines.session, number))
+    report.line(
+        f"{engines.source:8} {right} of {len(arguments.queries)} right on the GPU; geometric means: "
+        f"CPU/GPU {_mean(over_cpu)}, DuckDB/GPU {_mean(over_duckdb)}"
+    )
+
+
+def _time(engine: Engine, number: int, runs: int) -> Timing:
+    """The runs of a query; one that fails is not repeated."""
+    timing = Timing()
+    for _ in range(runs):
+        started = time.perf_counter()
+        try:
+            timing.answer = engine(number)
+        except Exception as error:  # of any engine: the next query is still worth a line
+            timing.error = str(error) if isinstance(error, FellBack) else failure(error)
+        timing.seconds.append(time.perf_counter() - started)
+        if timing.error is not None:
+            break
+    return timing
+
+
+def _verdict(number: int, gpu: Timing, cpu: Timing, duck: Timing) -> str:
+    """Whether the GPU's answer is the CPU's; without a GPU, whether the CPU and DuckDB gave one."""
+    failures = [f"{name}: {t.error}" for name, t in (("GPU", gpu), ("CPU", cpu), ("DuckDB", duck)) if t.error]
+    if failures:
+        return "; ".join(failures)
+    assert gpu.answer is not None
+    assert cpu.answer is not None
+    problem = compare(gpu.answer, cpu.answer, SORT_KEYS.get(number, ()), TOLERANCE)
+    return "ok" if problem is None else f"WRONG: {problem}"
+
+
+def _profile(session: sqlray.Session, number: int) -> str:
+    """cuDF's slowest operators in a query of one stage."""
+    stages = planned_query(session, query(number)).physical.graph.stages
+    if len(stages) > 1:
+        return f"{'':14} not profiled: {len(stages)} stages"
+    try:
+        lazy = compile_fragment(stages[0].plan, {}, KernelOptions(device="gpu"))
+        _, nodes = lazy.profile(engine=gpu_engine(), optimizations=optimizations())
+        took = (pl.col("end").cast(pl.Int64) - pl.col("start").cast(pl.Int64)).alias("took")
+        slowest = nodes.select("node", took).group_by("node").agg(pl.col("took").sum()).sort("took", descending=True)
+        listed = ", ".join(f"{node[:40]} {took / 1000:.1f} ms" for node, took in slowest.head(6).iter_rows())
+        return f"{'':14} {listed}"
+    except Exception as error:  # a profile is an extra
+        return f"{'':14} not profiled: {failure(error)}"
+
+
+def _number(value: float | None, width: int) -> str:
+    return f"{value:{width}.3f}" if value is not None else f"{'-':>{width}}"
+
+
+def _ratio(slow: Timing, fast: Timing, width: int) -> str:
+    return f"{slow.best / fast.best:{width}.2f}" if slow.best and fast.best else f"{'-':>{width}}"
+
+
+def _mean(ratios: list[float]) -> str:
+    """The geometric mean, and of how many."""
+    if not ratios:
+        return "-"
+    return f"{math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f} (of {len(ratios)})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""A query's plan and a run of it, which `Session.sql` keeps to itself."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import pyarrow as pa
+
+import sqlray
+from executor.metrics import QueryMetrics
+from sqlray import pipeline
+from sqlray.pipeline import PlannedQuery
+
+
+def planned_query(session: sqlray.Session, sql: str) -> PlannedQuery:
+    """The plan of one query."""
+    plans: list[PlannedQuery] = []
+    plan = pipeline.plan
+
+    def remember(*args: Any) -> PlannedQuery:
+        plans.append(plan(*args))
+        return plans[-1]
+
+    with mock.patch.object(pipeline, "plan", remember):
+        session.sql(sql)
+    return plans[-1]
+
+
+def run(planned: PlannedQuery) -> tuple[pa.Table, QueryMetrics]:
+    """The rows of a planned query, and what its run took."""
+    execution = planned.execution()
+    return pa.Table.from_batches(list(planned.batches(execution)), planned.schema), execution.metrics
