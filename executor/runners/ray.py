@@ -149,6 +149,40 @@ def _shape(block: pa.Table) -> tuple[int, int, pa.Schema]:
     return block.num_rows, block.nbytes, block.schema
 
 
+class _Connections:
+    """The sessions of this process on Ray. What the first of them connected to (or started) ends with the last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions = 0
+        self._ours = False
+
+    def open(self, address: str | None) -> None:
+        """See ``RayBackend``."""
+        with self._lock:
+            if not ray.is_initialized():
+                try:
+                    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+                except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+                    where = address or os.environ.get("RAY_ADDRESS") or "auto"
+                    raise ExecutionError(
+                        f"cannot connect to a Ray cluster at {where}: {str(error).splitlines()[0]}",
+                        hint="start one with `ray start --head`, or leave the address out for one on this machine",
+                    ) from None
+                self._ours = True
+            self._sessions += 1
+
+    def close(self) -> None:
+        with self._lock:
+            self._sessions -= 1
+            if self._sessions == 0 and self._ours:
+                self._ours = False
+                ray.shutdown()
+
+
+_connections = _Connections()
+
+
 class RayBackend:
     """A Ray cluster: the one this process is connected to, the one at ``address`` or that runs already, else a new one
     on this machine that stops with the session.
@@ -161,15 +195,8 @@ class RayBackend:
     """
 
     def __init__(self, address: str | None = None) -> None:
-        self._joined = ray.is_initialized()
-        if not self._joined:
-            try:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-            except (ConnectionError, ValueError, RuntimeError, RayError) as error:
-                raise ExecutionError(
-                    f"cannot connect to a Ray cluster at {address or os.environ.get('RAY_ADDRESS') or 'auto'}: {error}",
-                    hint="start one with `ray start --head`, or leave the address out for one on this machine",
-                ) from None
+        _connections.open(address)
+        self._closed = False
         spec = importlib.util.find_spec("executor")
         assert spec is not None
         assert spec.origin is not None
@@ -231,13 +258,14 @@ class RayBackend:
 
     def merge(self, stage: Stage, bundle: list[ObjectRef[Any]], size: int, runner: RayRunner) -> list[ObjectRef[Any]]:
         """Start a task that makes ``size`` partitions of what every task of a stage gave for them."""
-        return self._remote(f"sqlray query {runner.query} stage {stage.id}: merge", runner, size, "merge", *bundle)
+        name = f"sqlray query {runner.query} stage {stage.id}: merge"
+        return self._remote(name, runner, size + 1, "merge", *bundle)[:size]
 
     def _remote(self, name: str, runner: RayRunner, count: int, function: str, *arguments: Any) -> list[ObjectRef[Any]]:
         options = {"num_cpus": runner.claim, "num_returns": count, "max_retries": _RETRIES, "name": name}
         sent = (self._digest, self._archive, runner.cluster.cpus, function, *arguments)
-        refs: list[ObjectRef[Any]] | ObjectRef[Any] = _run.options(**options).remote(*sent)
-        return refs if isinstance(refs, list) else [refs]
+        refs: list[ObjectRef[Any]] = _run.options(**options).remote(*sent)
+        return refs
 
     def ended(self, report: ObjectRef[Any]) -> None:
         """Note that a task runs no more."""
@@ -267,8 +295,9 @@ class RayBackend:
 
     def close(self) -> None:
         self._tables.clear()
-        if not self._joined and ray.is_initialized():
-            ray.shutdown()
+        if not self._closed:
+            self._closed = True
+            _connections.close()
 
 
 @dataclass(slots=True, eq=False)
@@ -295,11 +324,9 @@ class RayRunner:
         self, stage: Stage, inputs: Mapping[int, StageOutput], schema: pa.Schema | None = None
     ) -> None:
         """Start a stage. With a ``schema`` its blocks have these columns, under their users' names."""
-        # The driver forgets the blocks of a finished stage; a task that runs again for memory needs its own view.
-        view = {i: inputs[i] for i in stage.inputs}
         self._stages[stage.id] = _Unfinished(stage)
         for task in range(stage.tasks):
-            self._start(_Attempt(stage, task, view, self.cluster.memory_limit, schema))
+            self._start(_Attempt(stage, task, inputs, self.cluster.memory_limit, schema))
 
     def wait(self) -> tuple[Stage, StageOutput]:
         while True:
@@ -319,6 +346,7 @@ class RayRunner:
             while task not in unfinished.done:
                 attempt, report = self._next_report()
                 unfinished.done[attempt.task] = report, attempt.partitions
+                self.progress(stage, task + len(unfinished.done), sum(sum(r.rows) for r, _ in unfinished.done.values()))
             report, (rows,) = unfinished.done.pop(task)
             if sum(report.rows):
                 yield self._fetch(rows, stage, task)

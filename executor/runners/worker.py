@@ -171,11 +171,13 @@ def run(payload: bytes, tables: int, *blocks: pa.Table) -> Iterator[TaskReport |
 
 
 def merge(*bundles: list[Rows] | None) -> Iterator[Rows]:
-    """The partitions of a bundle, each from all tasks that have rows of it."""
+    """The partitions of a bundle, each from all tasks that have rows of it; and nothing at the end, so that there are
+    two objects at least: of a single one Ray would take the iterator for the object."""
     given = [b for b in bundles if b is not None]
     for parts in zip(*given, strict=True):
         found = [p for p in parts if p is not None]
         yield pa.concat_tables(found) if found else None
+    yield None
 
 
 def _handed_over(partition: list[StoredBlock], task: ClusterTask, store: BlockStore) -> Rows:

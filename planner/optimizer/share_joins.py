@@ -170,7 +170,7 @@ class _Classes:
         self._parents: dict[ColumnId, ColumnId] = {}
         for predicate in predicates:
             match predicate:
-                case Comparison("=", Column() as a, Column() as b):
+                case Comparison("=", Column() as a, Column() as b) if a.dtype == b.dtype:
                     self._parents[self.of(a.id)] = self.of(b.id)
 
     def of(self, id: ColumnId) -> ColumnId:

@@ -92,6 +92,22 @@ def test_tpch(
     assert not wrong
 
 
+def test_there_is_no_cluster() -> None:
+    script = "import sqlray; sqlray.connect('ray', address='127.0.0.1:1')"
+    environment = {**os.environ, "PYTHONPATH": str(Path(sqlray.__file__).parents[1])}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=180)
+    assert "ExecutionError: cannot connect to a Ray cluster at 127.0.0.1:1" in ran.stderr
+    assert "Hint: start one" in ran.stderr
+    with pytest.raises(sqlray.UnsupportedError, match="only a cluster has an address"):
+        sqlray.connect(address="127.0.0.1:1")
+
+
+def test_sessions_share_a_connection(session: sqlray.Session) -> None:
+    with sqlray.connect("ray") as other:
+        assert other.sql("select 1 as x").fetchall() == [(1,)]
+    assert session.sql("select 2 as x").fetchall() == [(2,)]
+
+
 def test_equal_keys_meet(session: sqlray.Session) -> None:
     session.set_option("partitions", 4)
     session.set_option("broadcast_limit", 1)
