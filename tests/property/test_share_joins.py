@@ -1,5 +1,5 @@
-"""Random queries with a correlated aggregate over tables that the query joins as well: the rule `share_joins` changes no
-answer, and fires for many of them."""
+"""Random queries with a correlated aggregate over tables that the query joins as well: the rule `share_joins` changes
+no answer, and fires for many of them."""
 
 from __future__ import annotations
 
