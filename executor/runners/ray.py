@@ -17,15 +17,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
 import ray
-import ray.data
 from ray import ObjectRef, cloudpickle
 from ray._private.state import available_resources_per_node  # ray.data uses it too: there is no public form
-from ray.data import Dataset as Dataset
 from ray.exceptions import (
     GetTimeoutError,
     ObjectLostError,
@@ -48,13 +46,16 @@ from executor.sources.base import engine_schema
 from executor.sources.memory import MemoryTable
 from planner.catalog import ColumnStatistics, Split, Table, TableStatistics
 from planner.cost import ClusterInfo
-from planner.errors import ExecutionError, SqlrayError
+from planner.errors import ExecutionError, SqlrayError, UnsupportedError
 from planner.errors import OutOfMemoryError as QueryOutOfMemoryError
 from planner.expr import Field, column_name
 from planner.physical import InputExec, PhysicalPlan, ScanExec
 from planner.record import record
 from planner.stages import Stage, task_plan
 from planner.tree import transform_up, walk
+
+if TYPE_CHECKING:
+    from ray.data import Dataset as Dataset
 
 _GRACE = 2.0  # seconds that a cancelled task has to end by itself
 _TICK = 0.2  # seconds between looks at whether the query shall stop
@@ -136,12 +137,26 @@ def dataset_table(name: str, dataset: Any) -> DatasetTable:
 
 def is_dataset(value: object) -> bool:
     """Whether a value is a ``ray.data.Dataset``."""
-    return isinstance(value, Dataset)
+    return isinstance(value, _ray_data().Dataset)
 
 
 def to_dataset(table: pa.Table) -> Dataset:
     """A ``ray.data.Dataset`` of rows in this process."""
-    return ray.data.from_arrow(table)
+    dataset: Dataset = _ray_data().from_arrow(table)
+    return dataset
+
+
+def _ray_data() -> Any:
+    """The module ``ray.data``, which needs more than ray itself brings.
+
+    Raises:
+        UnsupportedError: that is not installed.
+    """
+    try:
+        import ray.data
+    except ImportError as error:
+        raise UnsupportedError(f"Ray Datasets cannot be used: {error}", hint='pip install "ray[data]"') from None
+    return ray.data
 
 
 @ray.remote(num_cpus=0)
@@ -289,9 +304,10 @@ class RayBackend:
             assert isinstance(runner, RayRunner)
             runner.submit(last, inputs, schema)
 
-        output = execution.output(finish)
-        refs: list[Any] = [b.ref for b in _remote(output)]
-        return ray.data.from_arrow_refs(refs) if refs else ray.data.from_arrow(schema.empty_table())
+        data = _ray_data()
+        refs = [b.ref for b in _remote(execution.output(finish))]
+        dataset: Dataset = data.from_arrow_refs(refs) if refs else data.from_arrow(schema.empty_table())
+        return dataset
 
     def close(self) -> None:
         self._tables.clear()

@@ -176,6 +176,13 @@ def test_a_result_is_a_dataset_and_a_dataset_is_a_table(session: sqlray.Session)
     assert local.sql("select 1 as x").to_ray_dataset().take_all() == [{"x": 1}]
 
 
+def test_datasets_need_packages(session: sqlray.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray.data", None)  # as where pandas is not installed
+    with pytest.raises(sqlray.UnsupportedError, match="Ray Datasets cannot be used"):
+        session.sql("select 1 as x").to_ray_dataset()
+    assert session.sql("select 1 as x").fetchall() == [(1,)]
+
+
 def test_queries_side_by_side(session: sqlray.Session) -> None:
     session.register("t", ROWS)
     found: list[list[tuple[object, ...]]] = []
