@@ -11,6 +11,7 @@ import importlib.util
 import itertools
 import logging
 import os
+import socket
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,6 +58,7 @@ from planner.tree import transform_up, walk
 if TYPE_CHECKING:
     from ray.data import Dataset as Dataset
 
+_PATIENCE = 10.0  # seconds for a cluster to answer at its address
 _GRACE = 2.0  # seconds that a cancelled task has to end by itself
 _TICK = 0.2  # seconds between looks at whether the query shall stop
 _RETRIES = 10  # runs of a task that dies with its worker or node
@@ -177,8 +179,9 @@ class _Connections:
         with self._lock:
             if not ray.is_initialized():
                 try:
+                    _knock(address or os.environ.get("RAY_ADDRESS"))
                     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-                except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+                except (OSError, ValueError, RuntimeError, RayError) as error:
                     where = address or os.environ.get("RAY_ADDRESS") or "auto"
                     raise ExecutionError(
                         f"cannot connect to a Ray cluster at {where}: {str(error).splitlines()[0]}",
@@ -193,6 +196,17 @@ class _Connections:
             if self._sessions == 0 and self._ours:
                 self._ours = False
                 ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """See whether somebody listens at ``host:port`` or ``ray://host:port``: ray.init tries for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, separator, port = (address or "").removeprefix("ray://").rpartition(":")
+    if separator and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
 
 
 _connections = _Connections()

@@ -93,11 +93,13 @@ def test_tpch(
 
 
 def test_there_is_no_cluster() -> None:
-    script = "import sqlray; sqlray.connect('ray', address='127.0.0.1:1')"
+    script = "import sys, sqlray; sqlray.connect('ray', address=sys.argv[1])"
     environment = {**os.environ, "PYTHONPATH": str(Path(sqlray.__file__).parents[1])}
-    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=180)
-    assert "ExecutionError: cannot connect to a Ray cluster at 127.0.0.1:1" in ran.stderr
-    assert "Hint: start one" in ran.stderr
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1"):
+        command = [sys.executable, "-c", script, address]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert f"ExecutionError: cannot connect to a Ray cluster at {address}" in ran.stderr
+        assert "Hint: start one" in ran.stderr
     with pytest.raises(sqlray.UnsupportedError, match="only a cluster has an address"):
         sqlray.connect(address="127.0.0.1:1")
 
