@@ -1,4 +1,5 @@
-"""How a worker that has no sqlray gets it: sent by value, this module needs nothing but the standard library."""
+"""What runs in a worker that has no sqlray, and how it gets it: this module is sent by value and needs nothing but the
+standard library."""
 
 from __future__ import annotations
 
@@ -63,6 +64,17 @@ def install(expected: str, archive: bytes) -> None:
         del sys.modules[name]
     sys.path.insert(0, str(home))
     importlib.invalidate_caches()
+
+
+def shape(block: Any) -> tuple[int, int, Any]:
+    """Rows, bytes and schema of an Arrow table."""
+    return block.num_rows, block.nbytes, block.schema
+
+
+def free_cpus() -> float:
+    """The most CPUs that a node of the cluster has free. ray.data asks so too: there is no public form."""
+    nodes = importlib.import_module("ray._private.state").available_resources_per_node()
+    return max((float(n.get("CPU", 0.0)) for n in nodes.values()), default=0.0)
 
 
 def run_in_worker(expected: str, archive: bytes, threads: int, function: str, *arguments: Any) -> Iterator[Any]:

@@ -24,7 +24,6 @@ import polars as pl
 import pyarrow as pa
 import ray
 from ray import ObjectRef, cloudpickle
-from ray._private.state import available_resources_per_node  # ray.data uses it too: there is no public form
 from ray.exceptions import (
     GetTimeoutError,
     ObjectLostError,
@@ -69,6 +68,8 @@ _USABLE = 0.8  # of the memory that Ray leaves to the processes of a node
 
 cloudpickle.register_pickle_by_value(bootstrap)  # type: ignore[no-untyped-call]
 _run = ray.remote(bootstrap.run_in_worker)
+_shape = ray.remote(num_cpus=0)(bootstrap.shape)
+_free_cpus = ray.remote(num_cpus=0)(bootstrap.free_cpus)
 
 
 @record(eq=False)
@@ -161,11 +162,6 @@ def _ray_data() -> Any:
     return ray.data
 
 
-@ray.remote(num_cpus=0)
-def _shape(block: pa.Table) -> tuple[int, int, pa.Schema]:
-    return block.num_rows, block.nbytes, block.schema
-
-
 class _Connections:
     """The sessions of this process on Ray. What the first of them connected to (or started) ends with the last."""
 
@@ -249,9 +245,11 @@ class RayBackend:
     def _claim(self, cpus: int) -> float:
         """The CPUs that each task of a query asks for: a node's, or what others leave where that is less. An actor that
         waits for the query keeps its own, and a claim for more than the rest of its node would wait for ever."""
-        nodes: dict[str, dict[str, float]] = available_resources_per_node()  # type: ignore[no-untyped-call]
-        free = max((n.get("CPU", 0.0) for n in nodes.values()), default=0.0) + sum(self._claimed.values())
-        return float(max(1, min(cpus, int(free))))
+        try:
+            free = bootstrap.free_cpus()
+        except RaySystemError:  # a client of a cluster elsewhere has to ask there
+            free = ray.get(_free_cpus.remote())
+        return float(max(1, min(cpus, int(free + sum(self._claimed.values())))))
 
     def start(self, attempt: _Attempt, runner: RayRunner) -> ObjectRef[Any]:
         """Start a task; returns the reference of its report."""
