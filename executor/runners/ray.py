@@ -377,11 +377,11 @@ class RayRunner:
                 self.progress(stage, task + len(unfinished.done), sum(sum(r.rows) for r, _ in unfinished.done.values()))
             report, (rows,) = unfinished.done.pop(task)
             if sum(report.rows):
-                yield self._fetch(rows, stage, task)
+                yield to_frame(self._get(rows, _place(stage, task)))
 
     def distinct(self, output: StageOutput, column: Field) -> pl.Series:
         name = column_name(column)
-        frames = [to_frame(self._get(b.ref).select([name])) for b in _remote(output)]
+        frames = [to_frame(self._get(b.ref, f"the filter by {name}").select([name])) for b in _remote(output)]
         if not frames:
             return pl.Series(name, [])
         return pl.concat(frames).to_series().drop_nulls().unique()
@@ -412,7 +412,8 @@ class RayRunner:
         partitions: list[list[RemoteBlock]] = [[] for _ in range(count)]
         bundles = _bundles(stage.tasks, _partitions_of_a_task(stage))
         if bundles:
-            refs = (r for b, size in enumerate(bundles) for r in self._merged(stage, [o[b] for o in outputs], size))
+            merge = self.backend.merge
+            refs = (r for b, size in enumerate(bundles) for r in merge(stage, [o[b] for o in outputs], size, self))
             for i, ref in enumerate(refs):
                 rows, size = sum(r.rows[i] for r in reports), sum(r.bytes[i] for r in reports)
                 partitions[i] += [RemoteBlock(ref, rows, size)] if rows else []
@@ -423,9 +424,6 @@ class RayRunner:
                     at = task if stage.output is None else i
                     partitions[at].append(RemoteBlock(ref, report.rows[i], report.bytes[i]))
         return StageOutput(stage.plan.schema, stage.output, partitions)
-
-    def _merged(self, stage: Stage, bundle: list[ObjectRef[Any]], size: int) -> list[ObjectRef[Any]]:
-        return self.backend.merge(stage, bundle, size, self)
 
     def _next_report(self) -> tuple[_Attempt, TaskReport]:
         """The next task that has finished; one that was killed for memory is started again in smaller pieces."""
@@ -447,7 +445,7 @@ class RayRunner:
                 self._start(again)
                 continue
             except RayError as error:
-                raise _failure(error, attempt.stage, attempt.task) from error
+                raise _failure(error, _place(attempt.stage, attempt.task)) from error
             if report.error is not None:
                 raise report.error
             self.spilled_bytes += report.spilled_bytes
@@ -463,19 +461,15 @@ class RayRunner:
             if ready:
                 return ready[0]
 
-    def _fetch(self, ref: ObjectRef[Any], stage: Stage, task: int) -> pl.DataFrame:
-        try:
-            return to_frame(self._get(ref))
-        except RayError as error:
-            raise _failure(error, stage, task) from error
-
-    def _get(self, ref: ObjectRef[Any]) -> Any:
+    def _get(self, ref: ObjectRef[Any], where: str) -> Any:
         while True:
             self.cancellation.check()
             try:
                 return ray.get(ref, timeout=_TICK)
             except GetTimeoutError:
                 continue
+            except RayError as error:
+                raise _failure(error, where) from error
 
 
 def _with_own_splits(plan: PhysicalPlan) -> PhysicalPlan:
@@ -536,9 +530,8 @@ def _place(stage: Stage, task: int) -> str:
     return f"task {task + 1} of {stage.tasks} of stage {stage.id} ({stage.name})"
 
 
-def _failure(error: RayError, stage: Stage, task: int) -> SqlrayError:
-    """What the user sees of an error of Ray's."""
-    where = _place(stage, task)
+def _failure(error: RayError, where: str) -> SqlrayError:
+    """What the user sees of an error of Ray's, which came in ``where``."""
     match error:
         case RayTaskError():
             return ExecutionError(f"{where} failed: {error.cause or error}")
