@@ -43,6 +43,11 @@ class BlockStore:
     _path: Path | None = None
     _files: int = 0
 
+    @classmethod
+    def within(cls, memory_limit: int, directory: str) -> BlockStore:
+        """The store of a query or task that may use ``memory_limit`` bytes: operators get the other three quarters."""
+        return cls(max(memory_limit // 4, 1), directory)
+
     def put(self, frame: pl.DataFrame) -> StoredBlock:
         """Keep a frame.
 

@@ -35,13 +35,15 @@ def hash_partition(
     if frame.height == 0:
         return [None] * count
     dtypes = list(frame.lazy().select([k.alias(str(i)) for i, k in enumerate(keys)]).collect_schema().values())
-    part = (hash_keys(keys, dtypes, seed) % count).cast(pl.UInt32).alias(_PARTITION)
-    divided = frame.with_columns(part).partition_by(_PARTITION, as_dict=True, include_key=False, maintain_order=True)
-    return [divided.get((i,)) for i in range(count)]
+    return _divided(frame, hash_keys(keys, dtypes, seed), count)
 
 
 def row_partition(frame: pl.DataFrame, count: int) -> list[pl.DataFrame | None]:
     """``frame`` in ``count`` parts of about equal size; which part a row belongs to depends on its values alone."""
-    part = (frame.hash_rows(seed=2) % count).cast(pl.UInt32).alias(_PARTITION)
+    return _divided(frame, frame.hash_rows(seed=2), count)
+
+
+def _divided(frame: pl.DataFrame, hashes: pl.Expr | pl.Series, count: int) -> list[pl.DataFrame | None]:
+    part = (hashes % count).cast(pl.UInt32).alias(_PARTITION)
     divided = frame.with_columns(part).partition_by(_PARTITION, as_dict=True, include_key=False, maintain_order=True)
     return [divided.get((i,)) for i in range(count)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Any
@@ -262,20 +262,27 @@ class Session:
         """Held while a named table is exchanged for one that follows from it."""
         return self._lock
 
+    @contextmanager
+    def _cancellable(self) -> Iterator[Cancellation]:
+        """What ``cancel`` sets while a query runs."""
+        cancellation = Cancellation()
+        self._running.add(cancellation)
+        try:
+            yield cancellation
+        finally:
+            self._running.discard(cancellation)
+
     def run_query(self, query: Query) -> Result:
         """Plan a bound query; it runs when the Result is asked for rows."""
         planned = pipeline.plan(query.plan, query.names, self._options, self._backend)
 
         def run() -> Iterator[pa.RecordBatch]:
-            cancellation = Cancellation()
-            self._running.add(cancellation)
-            try:
+            with self._cancellable() as cancellation:
                 yield from planned.batches(planned.execution(cancellation, self.progress))
-            finally:
-                self._running.discard(cancellation)
 
         def dataset() -> object | None:
-            return self._backend.dataset(planned.execution(listener=self.progress), planned.schema)
+            with self._cancellable() as cancellation:
+                return self._backend.dataset(planned.execution(cancellation, self.progress), planned.schema)
 
         return Result(planned.schema, run, planned.explain, options=self._options, dataset=dataset)
 

@@ -164,7 +164,7 @@ class LocalBackend:
         return ClusterInfo(1, os.cpu_count() or 1, memory_limit)
 
     def runner(self, settings: RunSettings, cancellation: Cancellation, progress: StageProgress) -> LocalRunner:
-        store = BlockStore(max(settings.memory_limit // 4, 1), settings.temp_directory)
+        store = BlockStore.within(settings.memory_limit, settings.temp_directory)
         return LocalRunner(store, settings.memory_limit, cancellation, settings.kernels, progress)
 
     def dataset(self, execution: Execution, schema: pa.Schema) -> None:

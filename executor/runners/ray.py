@@ -41,10 +41,10 @@ from executor.metrics import Fallback, TaskMetrics
 from executor.runners import bootstrap
 from executor.runners.backend import RunSettings
 from executor.runners.base import Runner, StageOutput, StageProgress, partition_count
-from executor.runners.worker import ClusterInput, ClusterTask, TaskReport, dump_task, to_block, to_frame
+from executor.runners.worker import ClusterInput, ClusterTask, TaskReport, dump_task, given, to_block, to_frame
 from executor.sources.base import engine_schema
 from executor.sources.memory import MemoryTable
-from planner.catalog import ColumnStatistics, Split, Table, TableStatistics
+from planner.catalog import ColumnStatistics, Split, TableStatistics
 from planner.cost import ClusterInfo
 from planner.errors import ExecutionError, SqlrayError, UnsupportedError
 from planner.errors import OutOfMemoryError as QueryOutOfMemoryError
@@ -298,7 +298,7 @@ class RayBackend:
         """Note that a task runs no more."""
         self._claimed.pop(report, None)
 
-    def _detached(self, table: Table) -> list[ObjectRef[Any]] | None:
+    def _detached(self, table: object) -> list[ObjectRef[Any]] | None:
         """The blocks of a table whose rows are in memory, here (put once for all queries) or on the cluster."""
         match table:
             case MemoryTable():
@@ -465,7 +465,7 @@ class RayRunner:
         while True:
             self.cancellation.check()
             try:
-                return ray.get(ref, timeout=_TICK)
+                return given(ray.get(ref, timeout=_TICK))
             except GetTimeoutError:
                 continue
             except RayError as error:

@@ -20,7 +20,6 @@ from executor.cancellation import Cancellation
 from executor.kernels import KernelOptions
 from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task
 from executor.sources.memory import MemoryTable
-from planner.catalog import Table
 from planner.errors import SqlrayError
 from planner.physical import Partitioning, PhysicalPlan
 from planner.record import record
@@ -62,11 +61,11 @@ class TaskReport:
     error: SqlrayError | None = None
 
 
-def dump_task(task: ClusterTask, detach: Callable[[Table], Sequence[Any] | None]) -> tuple[bytes, list[Any]]:
+def dump_task(task: ClusterTask, detach: Callable[[object], Sequence[Any] | None]) -> tuple[bytes, list[Any]]:
     """A task as bytes, and the blocks of the tables that travel beside it.
 
     Args:
-        detach: the blocks of a table that is not sent with the plan; None for one that is (its files are).
+        detach: the blocks of a table that is not sent with the plan; None for any other object.
     """
     buffer = io.BytesIO()
     pickler = _Pickler(buffer, detach)
@@ -85,7 +84,7 @@ class _BlocksAt:
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, detach: Callable[[Table], Sequence[Any] | None]) -> None:
+    def __init__(self, file: io.BytesIO, detach: Callable[[object], Sequence[Any] | None]) -> None:
         super().__init__(file, protocol=5)
         self.blocks: list[Any] = []
         self._detach = detach
@@ -94,7 +93,7 @@ class _Pickler(pickle.Pickler):
     def persistent_id(self, value: Any) -> _BlocksAt | None:
         if id(value) in self._known:
             return self._known[id(value)]
-        blocks = self._detach(value) if isinstance(value, Table) else None
+        blocks = self._detach(value)
         if blocks is None:
             return None
         at = _BlocksAt(len(self.blocks), len(blocks), value.name, value.schema)
@@ -124,8 +123,9 @@ def to_frame(block: pa.Table) -> pl.DataFrame:
     return frame
 
 
-Rows: TypeAlias = "pa.Table | None"
-"""A partition as a task gives it back: None without rows."""
+Rows: TypeAlias = "pa.Table | SqlrayError | None"
+"""A partition as a task gives it back: None without rows. An error is what a task came to that ran again for rows that
+were lost; the first time its report tells."""
 
 
 def run(payload: bytes, tables: int, *blocks: pa.Table) -> Iterator[TaskReport | Rows | list[Rows]]:
@@ -138,7 +138,7 @@ def run(payload: bytes, tables: int, *blocks: pa.Table) -> Iterator[TaskReport |
     task: ClusterTask = _Unpickler(io.BytesIO(payload), blocks[:tables]).load()
     outputs = len(task.bundles) or task.partitions
     started = time.perf_counter()
-    store = BlockStore(max(task.memory_limit // 4, 1), task.temp_directory)
+    store = BlockStore.within(task.memory_limit, task.temp_directory)
     try:
         sink = PartitionSink(store, task.output, task.partitions)
 
@@ -152,7 +152,7 @@ def run(payload: bytes, tables: int, *blocks: pa.Table) -> Iterator[TaskReport |
             partitions = sink.finish()
         except SqlrayError as error:
             yield TaskReport(error=error)
-            yield from [None] * outputs
+            yield from [error] * outputs
             return
         yield TaskReport(
             tuple(sum(b.rows for b in p) for p in partitions),
@@ -170,11 +170,21 @@ def run(payload: bytes, tables: int, *blocks: pa.Table) -> Iterator[TaskReport |
         store.close()
 
 
-def merge(*bundles: list[Rows] | None) -> Iterator[Rows]:
+def given(rows: Any) -> Any:
+    """What a task gave back.
+
+    Raises:
+        SqlrayError: the task's, if it failed.
+    """
+    if isinstance(rows, SqlrayError):
+        raise rows
+    return rows
+
+
+def merge(*bundles: list[Rows]) -> Iterator[Rows]:
     """The partitions of a bundle, each from all tasks that have rows of it; and nothing at the end, so that there are
     two objects at least: of a single one Ray would take the iterator for the object."""
-    given = [b for b in bundles if b is not None]
-    for parts in zip(*given, strict=True):
+    for parts in zip(*map(given, bundles), strict=True):
         found = [p for p in parts if p is not None]
         yield pa.concat_tables(found) if found else None
     yield None
@@ -192,7 +202,8 @@ def _inputs(task: ClusterTask, blocks: Sequence[pa.Table]) -> dict[int, TaskInpu
     found: dict[int, TaskInput] = {}
     at = 0
     for source in task.inputs:
-        held = [StoredBlock(b.num_rows, b.nbytes, to_frame(b)) for b in blocks[at : at + source.blocks]]
+        tables = map(given, blocks[at : at + source.blocks])
+        held = [StoredBlock(t.num_rows, t.nbytes, to_frame(t)) for t in tables]
         found[source.stage] = TaskInput(held, source.partitioning)
         at += source.blocks
     return found

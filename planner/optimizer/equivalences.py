@@ -37,6 +37,14 @@ class Equivalences:
             id = up
         return id
 
+    def imply(self, predicate: Expr) -> bool:
+        """Whether a predicate is an equality of two columns of a class."""
+        match predicate:
+            case Comparison("=", Column(a), Column(b)):
+                return self.root(a) == self.root(b)
+            case _:
+                return False
+
     def classes(self) -> list[list[ColumnId]]:
         """The classes of two or more columns."""
         groups: dict[ColumnId, list[ColumnId]] = {}

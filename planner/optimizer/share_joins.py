@@ -23,6 +23,7 @@ from planner.logical import (
 from planner.optimizer.column_needs import DUPLICATE_INSENSITIVE
 from planner.optimizer.construct import filtered
 from planner.optimizer.context import OptimizerContext
+from planner.optimizer.equivalences import Equivalences
 from planner.optimizer.join_order.region import Region, is_region, take_apart
 from planner.record import record
 from planner.rename import copy_with_new_ids
@@ -160,31 +161,7 @@ def _sharing(
     ids = columns_of(*twins.values())
     scans = tuple(r for r in region.relations if isinstance(r, Scan) and r.schema.ids & ids)
     predicates = (*region.predicates, *_scanned(scans))
-    return _Sharing(region, relation, group, inner, twins, scans, predicates, _Classes(predicates))
-
-
-class _Classes:
-    """The classes of columns that predicates make equal, each known by one member."""
-
-    def __init__(self, predicates: Iterable[Expr]) -> None:
-        self._parents: dict[ColumnId, ColumnId] = {}
-        for predicate in predicates:
-            match predicate:
-                case Comparison("=", Column() as a, Column() as b) if a.dtype == b.dtype:
-                    self._parents[self.of(a.id)] = self.of(b.id)
-
-    def of(self, id: ColumnId) -> ColumnId:
-        while (parent := self._parents.get(id, id)) != id:
-            id = parent
-        return id
-
-    def imply(self, predicate: Expr) -> bool:
-        """Whether a predicate is an equality of two columns of a class."""
-        match predicate:
-            case Comparison("=", Column() as a, Column() as b):
-                return self.of(a.id) == self.of(b.id)
-            case _:
-                return False
+    return _Sharing(region, relation, group, inner, twins, scans, predicates, Equivalences.of(predicates))
 
 
 @record
@@ -202,7 +179,7 @@ class _Sharing:
     twins: Columns
     scans: tuple[Scan, ...]
     predicates: tuple[Expr, ...]
-    classes: _Classes
+    classes: Equivalences
 
     def plan(self, estimator: Estimator) -> LogicalPlan | None:
         """The region over shared rows; None where that would be wrong or does not pay."""
@@ -220,7 +197,7 @@ class _Sharing:
         read = sum(estimator.rows(s) or 0.0 for s in bare)
         if rows is None or rows > _SHARE * read:
             return None
-        return self._over(joined, lookups, _Classes([*required, *links]), {*required, *links})
+        return self._over(joined, lookups, Equivalences.of([*required, *links]), {*required, *links})
 
     def _required(self) -> list[Expr] | None:
         """The aggregation's predicates over the query's columns, if the query has them all."""
@@ -235,7 +212,7 @@ class _Sharing:
         for key in self.group.keys:
             twin = substitute(self.inner.computed.get(key.id, key), self.twins)
             name = _name_above(self.relation, key.id)
-            if not isinstance(twin, Column) or name is None or self.classes.of(twin.id) != self.classes.of(name):
+            if not isinstance(twin, Column) or name is None or self.classes.root(twin.id) != self.classes.root(name):
                 return None
             keys[twin.id] = twin
         return keys
@@ -281,16 +258,16 @@ class _Sharing:
 
     def _links(self, relation: LogicalPlan, reached: dict[ColumnId, Column]) -> dict[ColumnId, Expr]:
         """For the columns of ``relation`` that equal a reached one, the equality."""
-        by_class = {self.classes.of(id): c for id, c in reached.items()}
+        by_class = {self.classes.root(id): c for id, c in reached.items()}
         links: dict[ColumnId, Expr] = {}
         for item in relation.schema:
-            twin = by_class.get(self.classes.of(item.id))
+            twin = by_class.get(self.classes.root(item.id))
             if twin is not None:
                 links[item.id] = Comparison("=", column(item), twin)
         return links
 
     def _over(
-        self, joined: LogicalPlan, lookups: list[LogicalPlan], implied: _Classes, done: set[Expr]
+        self, joined: LogicalPlan, lookups: list[LogicalPlan], implied: Equivalences, done: set[Expr]
     ) -> LogicalPlan:
         """The region with its rows, and those of the aggregation, from ``joined``, whose rows pass ``done``."""
         largest = max(self.scans, key=lambda s: s.table.statistics(()).rows or 0.0)

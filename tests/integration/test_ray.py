@@ -21,6 +21,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 import sqlray
+from executor.runners import worker
 from tests.conftest import TPCH_TABLES
 from tpch_queries import NUMBERS, query
 
@@ -134,6 +135,14 @@ def test_a_shuffle_of_many_blocks_is_merged(session: sqlray.Session, monkeypatch
         on a.k = b.k group by a.k order by a.k
     """
     assert session.sql(text).fetchall() == sqlray.connect().sql(text, t=ROWS).fetchall()
+
+
+def test_a_task_that_fails_when_it_runs_again_has_no_rows_to_give() -> None:
+    block = worker.to_block(ROWS.head(3))
+    error = sqlray.ExecutionError("the file is gone")
+    assert [b.num_rows if b is not None else None for b in worker.merge([block, None], [block, block])] == [6, 3, None]
+    with pytest.raises(sqlray.ExecutionError, match="the file is gone"):
+        list(worker.merge([block, None], error))  # type: ignore[arg-type]
 
 
 def test_explain_analyze_tells_of_stages(session: sqlray.Session) -> None:
@@ -279,8 +288,8 @@ def test_workers_that_die(session: sqlray.Session, tpch_data: Path, expected: di
     def kill() -> None:
         nonlocal killed
         while not stop.wait(random.uniform(0.5, 3.0)):
-            for worker in workers()[:1]:
-                os.kill(worker, signal.SIGKILL)
+            for process in workers()[:1]:
+                os.kill(process, signal.SIGKILL)
                 killed += 1
 
     killer = threading.Thread(target=kill)
