@@ -7,79 +7,60 @@ itself over the blocks of its inputs, in the same order and over the same partit
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from executor.blocks import StoredBlock, lazy
-from executor.metrics import Fallback, OperatorMetrics, QueryMetrics, StageMetrics
-from executor.runners.base import StageOutput, partition_count
-from executor.runners.local import LocalRunner, stored
-from executor.runners.task import PartitionSink, run_fragment
+from executor.metrics import Fallback, OperatorMetrics
+from executor.runners.base import input_blocks
+from executor.runners.local import Inputs, LocalRunner, stored
+from executor.runners.task import run_fragment
 from planner.physical import InputExec, PhysicalPlan
 from planner.stages import Stage, StageGraph, task_plan
 from planner.tree import walk
 
 
-def analyze(graph: StageGraph, runner: LocalRunner) -> QueryMetrics:
-    """Run a query and measure every operator; its rows are thrown away, and the runner is closed.
+@dataclass(slots=True)
+class AnalyzingRunner(LocalRunner):
+    """A local runner that measures every operator: by stage, and place in a walk over the stage's plan."""
 
-    Raises:
-        ExecutionError: the query failed.
-    """
-    metrics = QueryMetrics()
-    started = time.perf_counter()
-    try:
-        outputs: dict[int, StageOutput] = {}
-        for stage in graph.stages:
-            before = time.perf_counter()
-            outputs[stage.id] = _Analyzer(runner, stage, outputs, metrics).run()
-            took = time.perf_counter() - before
-            metrics.stages[stage.id] = StageMetrics(stage.tasks, outputs[stage.id].rows, outputs[stage.id].bytes, took)
-    finally:
-        metrics.spilled_bytes = runner.spilled_bytes
-        metrics.fallbacks = list(dict.fromkeys(runner.fallbacks))
-        metrics.seconds = time.perf_counter() - started
-        runner.close()
-    return metrics
+    operators: dict[tuple[int, int], OperatorMetrics] = field(default_factory=dict)
+
+    def measured(self, graph: StageGraph) -> dict[int, OperatorMetrics]:
+        """What was measured, by the identity of the graph's nodes."""
+        nodes = {(s.id, i): n for s in graph.stages for i, n in enumerate(walk(s.plan))}
+        return {id(nodes[at]): measured for at, measured in self.operators.items()}
+
+    def _run_task(self, stage: Stage, inputs: Inputs, task: int, take: Callable[[pl.DataFrame], bool]) -> None:
+        plan = task_plan(stage, task)
+        for block in _Task(self, stage, inputs, task, plan).run(plan):
+            if take(lazy([block], plan.schema).collect()):
+                return
 
 
-class _Analyzer:
-    """One stage, operator by operator."""
+class _Task:
+    """One task, operator by operator."""
 
-    def __init__(
-        self, runner: LocalRunner, stage: Stage, inputs: Mapping[int, StageOutput], metrics: QueryMetrics
-    ) -> None:
+    def __init__(self, runner: AnalyzingRunner, stage: Stage, inputs: Inputs, task: int, plan: PhysicalPlan) -> None:
         self._runner = runner
         self._stage = stage
         self._inputs = inputs
-        self._metrics = metrics
-        self._task = 0
-        self._original: dict[int, PhysicalPlan] = {}
+        self._task = task
+        self._place = {id(n): i for i, n in enumerate(walk(plan))}
         self._done: dict[int, list[StoredBlock]] = {}
 
-    def run(self) -> StageOutput:
-        stage = self._stage
-        sink = PartitionSink(self._runner.store, stage.output, partition_count(stage.output, stage.tasks))
-        for task in range(self._stage.tasks):
-            self._task = task
-            plan = task_plan(self._stage, self._task)
-            # A task's plan differs from the stage's in the splits of its scans alone.
-            self._original = {id(a): b for a, b in zip(walk(plan), walk(self._stage.plan), strict=True)}
-            self._done = {}
-            for block in self._operator(plan):
-                sink.take(lazy([block], plan.schema).collect(), task)
-        return StageOutput(stage.plan.schema, stage.output, sink.finish())
-
-    def _operator(self, node: PhysicalPlan) -> list[StoredBlock]:
+    def run(self, node: PhysicalPlan) -> list[StoredBlock]:
+        """The rows of ``node``."""
         if id(node) in self._done:
             return self._done[id(node)]
         if isinstance(node, InputExec):
-            return stored(self._inputs[node.stage], self._task if node.partitioned else None)
+            return stored(input_blocks(self._stage, self._task, node, self._inputs[node.stage]))
         sources: dict[int, pl.LazyFrame] = {}
         leaves: list[PhysicalPlan] = []
         for i, child in enumerate(node.children()):
-            sources[-1 - i] = lazy(self._operator(child), child.schema)
+            sources[-1 - i] = lazy(self.run(child), child.schema)
             leaves.append(InputExec(-1 - i, child.schema))
         alone = node.with_children(leaves) if leaves else node
         blocks: list[StoredBlock] = []
@@ -93,7 +74,8 @@ class _Analyzer:
         if reason is not None:
             self._runner.fallbacks.append(Fallback(self._stage.id, reason))
         self._runner.cancellation.check()
-        measured = self._metrics.operators.setdefault(id(self._original[id(node)]), OperatorMetrics())
+        key = (self._stage.id, self._place[id(node)])
+        measured = self._runner.operators.setdefault(key, OperatorMetrics())
         measured.seconds += time.perf_counter() - started
         measured.rows += sum(b.rows for b in blocks)
         measured.bytes += sum(b.bytes for b in blocks)

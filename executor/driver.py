@@ -1,9 +1,12 @@
-"""Runs a stage graph: every stage when its inputs have finished, until the last one's rows stream to the reader."""
+"""Runs a planned query: every stage when its inputs have finished, until the last one's rows stream to the reader.
+
+Whenever a stage has finished, what has not started is planned again, with the sizes that are known now.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -13,7 +16,9 @@ from executor.metrics import Progress, ProgressListener, QueryMetrics, StageMetr
 from executor.runners.base import Runner, StageOutput, StageProgress
 from executor.runtime_filter import apply_filters
 from planner.errors import CancelledError
+from planner.physical_planner import PhysicalQuery, plan_rest
 from planner.stages import Stage, StageGraph
+from planner.started import StageSizes
 
 MakeRunner = Callable[[Cancellation, StageProgress], Runner]
 
@@ -23,10 +28,11 @@ class Execution:
     """One run of a query.
 
     Args:
+        query: how it is planned; afterwards, how it ran.
         make_runner: gives the runner whose resources the query holds until it ends.
     """
 
-    graph: StageGraph
+    query: PhysicalQuery
     make_runner: MakeRunner
     cancellation: Cancellation = field(default_factory=Cancellation)
     listener: ProgressListener | None = None
@@ -71,10 +77,19 @@ class Execution:
         """
         runner = self.make_runner(self.cancellation, self._tell)
         try:
-            finish(runner, self.graph.result, self._run_inputs(runner))
-            return runner.wait()[1]
+            outputs = self._run_inputs(runner)
+            finish(runner, self.graph.result, outputs)
+            while True:
+                ended = runner.wait()
+                if ended is not None:
+                    return ended[1]
         finally:
             runner.close()
+
+    @property
+    def graph(self) -> StageGraph:
+        """The stages, as far as they are known now."""
+        return self.query.graph
 
     def _next(self, frames: Iterator[pl.DataFrame]) -> pl.DataFrame | None:
         """The next rows; None after the last."""
@@ -98,28 +113,37 @@ class Execution:
     def _run_inputs(self, runner: Runner) -> dict[int, StageOutput]:
         """Run all stages but the last; those that do not wait for each other may run at the same time."""
         outputs: dict[int, StageOutput] = {}
-        waiting = list(self.graph.stages[:-1])
-        running = 0
-        while waiting or running:
-            for stage in [s for s in waiting if self._is_ready(s, outputs)]:
-                waiting.remove(stage)
+        sizes: dict[int, StageSizes | None] = {}  # of the stages that have started
+        while True:
+            while runner.has_room() and (stage := self._next_stage(sizes, outputs)) is not None:
+                sizes[stage.id] = None
                 self._start(stage)
                 runner.submit(apply_filters(stage, self.graph.filters, outputs, runner), outputs)
-                running += 1
-            finished, output = runner.wait()
-            running -= 1
+            if len(sizes) == len(outputs):
+                return outputs
+            ended = runner.wait()
+            if ended is None:
+                continue
+            finished, output = ended
             outputs[finished.id] = output
+            sizes[finished.id] = output.sizes
             self._finish(finished, output.rows, output.bytes, runner)
+            self.query = plan_rest(self.query, sizes, finished.id)
             self._free(finished, outputs, runner)
-        return outputs
 
-    def _is_ready(self, stage: Stage, outputs: dict[int, StageOutput]) -> bool:
-        sources = (f.source for f in self.graph.filters if f.target == stage.id)
-        return all(s in outputs for s in (*stage.inputs, *sources))
+    def _next_stage(self, started: Mapping[int, object], outputs: Mapping[int, StageOutput]) -> Stage | None:
+        """A stage that can start now. One that had better wait for others does, unless nothing runs any more."""
+        waiting = (s for s in self.graph.stages[:-1] if s.id not in started)
+        ready = [s for s in waiting if all(i in outputs for i in s.inputs)]
+        first = self.graph.precedence
+        for stage in ready:
+            if all(s in outputs for s in first.get(stage.id, ())):
+                return stage
+        return ready[0] if ready and len(started) == len(outputs) else None
 
     def _free(self, finished: Stage, outputs: dict[int, StageOutput], runner: Runner) -> None:
-        """Free the inputs that ``finished`` was the last to read."""
-        for source in finished.inputs:
+        """Free the inputs that ``finished`` was the last to read, and its own rows if nothing reads them any more."""
+        for source in (*finished.inputs, finished.id):
             if all(reader in outputs for reader in self.graph.readers(source)):
                 runner.free(outputs[source])
                 outputs[source].partitions = []

@@ -77,10 +77,9 @@ class Fallback:
 
 @dataclass(slots=True)
 class QueryMetrics:
-    """What a query took; operators by the identity of their physical node."""
+    """What a query took."""
 
     stages: dict[int, StageMetrics] = field(default_factory=dict)
-    operators: dict[int, OperatorMetrics] = field(default_factory=dict)
     fallbacks: list[Fallback] = field(default_factory=list)
     spilled_bytes: int = 0
     seconds: float = 0.0

@@ -147,9 +147,7 @@ class _Planner:
                 plan.kind, left, right, plan.condition, plan.schema, plan.comparison, plan.mark, limits
             )
             return node, self.model.nested_loop(left_rows, right_rows, right_width, rows)
-        build = "right"
-        if plan.kind not in (JoinKind.MARK, JoinKind.SINGLE) and left_rows * left_width < right_rows * right_width:
-            build = "left"
+        build = build_side(plan.kind, left_rows * left_width, right_rows * right_width)
         joined = HashJoinExec(
             plan.kind,
             left,
@@ -179,6 +177,11 @@ class _Planner:
                 if interval is not None:
                     out[id] = interval
         return out
+
+
+def build_side(kind: JoinKind, left_bytes: float, right_bytes: float) -> str:
+    """The side of a join that its hash table is built of: the smaller one, where the kernels leave the choice."""
+    return "left" if kind not in (JoinKind.MARK, JoinKind.SINGLE) and left_bytes < right_bytes else "right"
 
 
 def join_keys(

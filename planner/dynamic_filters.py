@@ -1,26 +1,27 @@
-"""Filters from finished build sides: which joins' build sides run first, so that scans can skip what cannot
-match.
+"""Filters from finished build sides: which joins' build sides run first, so that scans can skip what cannot match.
 
-A join that keeps only matching rows of a side makes that side's scan wasteful where the other side has few
-keys: part ⋈ lineitem with two hundred parts reads six million rows to keep six thousand. If the small side
-runs as a stage of its own, its keys are known when the scan starts, and become a predicate of it (the
-driver adds range and set). Here it is decided by estimates where that pays; what it then filters is exact
-either way.
+A join that keeps only matching rows of a side makes that side's scan wasteful where the other side has few keys:
+part ⋈ lineitem with two hundred parts reads six million rows to keep six thousand. If the small side runs as a stage of
+its own, its keys are known when the scan starts, and become a predicate of it (the driver adds range and set). Here it
+is decided by estimates where that pays; what it then filters is exact either way.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 from planner import types
 from planner.expr import Column, ColumnId, Field
 from planner.logical import JoinKind
+from planner.origins import Origin
 from planner.physical import (
     AggregateExec,
     ExchangeExec,
     FilterExec,
     HashJoinExec,
+    InputExec,
     MaterializeExec,
     PhysicalPlan,
     ProjectExec,
@@ -39,38 +40,47 @@ _MOST_BUILD_ROWS = 1e6
 _LEAST_PROBE_ROWS = 200_000.0
 _MOST_KEPT = 0.02  # share of the scan's rows that the filter may leave and still be worth a stage
 
-# Sides whose rows without a match never reach the result, so that they may be filtered by the other side's
-# keys.
+# Sides whose rows without a match never reach the result, so that they may be filtered by the other side's keys.
 _FILTERS_LEFT = (JoinKind.INNER, JoinKind.SEMI, JoinKind.RIGHT)
 _FILTERS_RIGHT = (JoinKind.INNER, JoinKind.LEFT, JoinKind.SEMI, JoinKind.ANTI, JoinKind.SINGLE)
 
-# Joins that a filter on a column of one side may pass below: dropping rows of that side drops only their
-# own output.
+# Joins that a filter on a column of one side may pass below: dropping rows of that side drops only their own output.
 _KEEPS_LEFT = (JoinKind.INNER, JoinKind.LEFT, JoinKind.SEMI, JoinKind.ANTI, JoinKind.MARK, JoinKind.SINGLE)
 _KEEPS_RIGHT = (JoinKind.INNER, JoinKind.RIGHT)
 
 
 @record
 class DynamicFilter:
-    """Values of ``source_column`` in ``source`` (a stage's root) bound what ``scan`` has to read of ``column``."""
+    """Values of ``source_column`` in ``source`` (a stage) bound what ``scan`` has to read of ``column``."""
 
-    source: ExchangeExec | MaterializeExec
+    source: ExchangeExec | MaterializeExec | InputExec
     source_column: Field
     scan: ScanExec
     column: Field
 
 
-def plan_filters(plan: PhysicalPlan, context: PhysicalContext) -> tuple[PhysicalPlan, tuple[DynamicFilter, ...]]:
-    """``plan`` with a ``MaterializeExec`` over each build side that runs first, and the filters that it gives."""
-    finder = _Finder(plan, context)
+@record
+class Filtered:
+    """A distributed plan with a ``MaterializeExec`` over each build side that runs first, and the filters it gives."""
+
+    plan: PhysicalPlan
+    filters: tuple[DynamicFilter, ...]
+    origins: Mapping[int, Origin]
+
+
+def plan_filters(plan: PhysicalPlan, origins: Mapping[int, Origin], context: PhysicalContext) -> Filtered:
+    """Let build sides run first where that pays; ``origins`` tell what the plan's nodes stand for."""
+    finder = _Finder(plan, origins, context)
     made = finder.visit(plan)
-    return made, tuple(finder.filters)
+    return Filtered(made, tuple(finder.filters), finder.origins)
 
 
 class _Finder:
-    def __init__(self, plan: PhysicalPlan, context: PhysicalContext) -> None:
+    def __init__(self, plan: PhysicalPlan, origins: Mapping[int, Origin], context: PhysicalContext) -> None:
         self.estimates = context.estimates
         self.filters: list[DynamicFilter] = []
+        self.origins: dict[int, Origin] = {}
+        self._before = origins
         self._uses = _uses(plan)
         self._done: dict[int, tuple[PhysicalPlan, PhysicalPlan]] = {}
 
@@ -83,6 +93,10 @@ class _Finder:
             made = self.join(node, made)
         self.estimates.inherit(made, node)
         self._done[id(node)] = (node, made)
+        found = self._before.get(id(node))
+        if found is not None:
+            inputs = made.children() if isinstance(made, HashJoinExec) else tuple(map(self.visit, found.inputs))
+            self.origins[id(made)] = replace(found, node=made, inputs=inputs)
         return made
 
     def join(self, node: HashJoinExec, made: HashJoinExec) -> HashJoinExec:
@@ -105,11 +119,14 @@ class _Finder:
         if not found:
             return made
         planned = made.right if right_builds else made.left
-        source = planned if isinstance(planned, (ExchangeExec, MaterializeExec)) else self.stage(planned)
+        source = self.stage(planned)
         self.filters += [DynamicFilter(source, field, scan, column) for field, scan, column in found]
         return replace(made, right=source) if right_builds else replace(made, left=source)
 
-    def stage(self, build: PhysicalPlan) -> MaterializeExec:
+    def stage(self, build: PhysicalPlan) -> ExchangeExec | MaterializeExec | InputExec:
+        """``build`` as a stage of its own, which it may be already."""
+        if isinstance(build, (ExchangeExec, MaterializeExec, InputExec)):
+            return build
         made = MaterializeExec(build, "build side", build.schema)
         self.estimates.inherit(made, build)
         return made

@@ -32,8 +32,9 @@ UNKNOWN = NodeEstimate()
 class Estimates:
     """Estimates by node. A node that replaces another takes over what was known (``inherit``)."""
 
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[PhysicalPlan, NodeEstimate]] = {}  # the node is kept: its id stays taken
+    def __init__(self, known: Estimates | None = None) -> None:
+        # The node is kept: its id stays taken.
+        self._known: dict[int, tuple[PhysicalPlan, NodeEstimate]] = {} if known is None else dict(known._known)
 
     def get(self, node: PhysicalPlan) -> NodeEstimate:
         hit = self._known.get(id(node))

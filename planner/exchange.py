@@ -1,25 +1,32 @@
-"""Spreads a plan over tasks: alone inserts exchanges, where what an operator requires is not what its input
-provides.
+"""Spreads a plan over tasks: alone inserts exchanges, where what an operator requires is not what its input provides.
 
-| operator | requires | | --- | --- | | filter, projection | nothing | | aggregation with keys | equal keys
-in one task; else partial, exchange, final | | aggregation without keys | one place; else partial, gather,
-final | | hash join | both sides partitioned alike by the keys, or one side broadcast where that is legal
-(``placement``) | | join without an equality, or MARK with a comparison alone | one side broadcast, FULL:
-one place | | row number | equal partition keys in one task | | sort, limit | one place; a top-N or limit of
-each part before | | union | all inputs in one place, or all spread alike |
+    operator                      requires
+    filter, projection            nothing
+    aggregation with keys         equal keys in one task; else partial, exchange, final
+    aggregation without keys      one place; else partial, gather, final
+    hash join                     both sides partitioned alike by the keys, or one side broadcast where that is legal
+                                  (``placement``)
+    join without an equality,     one side broadcast; FULL: one place
+    MARK with a comparison alone
+    row number                    equal partition keys in one task
+    sort, limit                   one place; a top-N or limit of each part before
+    union                         all inputs in one place, or all spread alike
 
-The plan stays one plan: with exchanges taken as identities it also runs in one process.
+The plan stays one plan: with exchanges taken as identities it also runs in one process. Its leaves may be stages that
+have started (``InputExec``), whose rows stand as they stand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from planner.bounds import aggregate_bounds
 from planner.expr import Column, Expr, Schema, column
 from planner.functions_aggregate import AggregateSplit, split_aggregate
+from planner.join_meeting import JoinCondition, Meeting, join_condition
 from planner.logical import Item
+from planner.origins import Origin, origin
 from planner.physical import (
     AggregateExec,
     AggregateMode,
@@ -53,6 +60,8 @@ from planner.placement import (
     only_columns,
     through_project,
 )
+from planner.record import record
+from planner.started import StartedStage
 from planner.statistics import DEFAULT_ROWS
 
 _SMALL_SCAN = 32 * 2**20  # bytes of a table that one task reads alone
@@ -60,27 +69,53 @@ _FEW_GROUPS = 8 * 2**20  # bytes of partial states that are gathered rather than
 _WORTH_PARTIAL = 0.7  # groups over rows, beyond which a partial aggregation only costs
 
 
+@record
+class Distributed:
+    """A plan with its exchanges.
+
+    Args:
+        origins: what the nodes of ``plan`` stand for, by identity (none for a plan in one place).
+        joins: how the sides of each hash join meet, by the join's condition.
+    """
+
+    plan: PhysicalPlan
+    origins: Mapping[int, Origin]
+    joins: Mapping[JoinCondition, Meeting]
+
+
 def ensure_distribution(
-    plan: PhysicalPlan, partitions: int, context: PhysicalContext, forced: bool = False
-) -> PhysicalPlan:
+    plan: PhysicalPlan,
+    partitions: int,
+    context: PhysicalContext,
+    forced: bool = False,
+    started: Mapping[int, StartedStage] | None = None,
+) -> Distributed:
     """``plan`` with exchanges for ``partitions`` tasks a stage; unchanged for one.
 
-    ``forced``: spread whatever can be spread, however small (so that tests meet every exchange).
+    ``forced``: spread whatever can be spread, however small (so that tests meet every exchange). ``started``: the
+    stages that the plan's ``InputExec``s read.
     """
     if partitions == 1:
-        return plan
-    return _Distribution(partitions, context, forced).visit(plan)[0]
+        return Distributed(plan, {}, {})
+    distribution = _Distribution(partitions, context, forced, started or {})
+    made, _ = distribution.visit(plan)
+    return Distributed(made, distribution.origins, distribution.joins)
 
 
 Placed = tuple[PhysicalPlan, Placement]
 
 
 class _Distribution:
-    def __init__(self, partitions: int, context: PhysicalContext, forced: bool) -> None:
+    def __init__(
+        self, partitions: int, context: PhysicalContext, forced: bool, started: Mapping[int, StartedStage]
+    ) -> None:
         self.partitions = partitions
         self.context = context
         self.estimates = context.estimates
         self.forced = forced
+        self.started = started
+        self.origins: dict[int, Origin] = {}
+        self.joins: dict[JoinCondition, Meeting] = {}
         self._done: dict[int, tuple[PhysicalPlan, Placed]] = {}
 
     def visit(self, node: PhysicalPlan) -> Placed:
@@ -90,6 +125,8 @@ class _Distribution:
             self.estimates.inherit(made, node)
             hit = (node, (made, placement))
             self._done[id(node)] = hit
+            below = [self._done[id(c)][1][0] for c in node.children()]
+            self.origins[id(made)] = origin(made, node, below, placement)
         return hit[1]
 
     def place(self, node: PhysicalPlan) -> Placed:
@@ -98,6 +135,8 @@ class _Distribution:
                 return self.scan(node)
             case ValuesExec():
                 return node, SINGLE
+            case InputExec():
+                return self.input(node)
             case FilterExec(input) | MaterializeExec(input):
                 below, placement = self.visit(input)
                 return (node if below is input else replace(node, input=below)), placement
@@ -119,14 +158,16 @@ class _Distribution:
                 return replace(node, input=below), placement
             case UnionExec(inputs):
                 return self.union(node, [self.visit(i) for i in inputs])
-            case InputExec() | ExchangeExec():
-                raise TypeError(f"{type(node).__name__} stands only in plans that are distributed already")
+            case ExchangeExec():
+                raise TypeError("Exchange stands only in plans that are distributed already")
             case _:
                 raise TypeError(f"not a physical operator: {node!r}")
 
     # --------------------------------------------------------------------------------------------------- exchanges
 
     def exchange(self, node: PhysicalPlan, target: Partitioning) -> PhysicalPlan:
+        if isinstance(node, InputExec) and isinstance(target, (Single, Broadcast)):
+            return self.estimates.inherit(replace(node, tasks=1), node)  # its blocks are there for everyone
         made = ExchangeExec(node, target, node.schema)
         known = self.estimates.get(node)
         copies = self.partitions if isinstance(target, Broadcast) else 1
@@ -153,6 +194,16 @@ class _Distribution:
         return self.hashed(node, tuple(keys))
 
     # --------------------------------------------------------------------------------------------------- operators
+
+    def input(self, node: InputExec) -> Placed:
+        """Rows of a started stage. Hash partitions that are a multiple of the tasks are read by several at once, and
+        stand as if they had been hashed into so many: ``hash % n % m == hash % m`` if m divides n."""
+        stage = self.started[node.stage]
+        if stage.placement.single:
+            return node, SINGLE
+        keys = stage.placement.keys if stage.placement.tasks % self.partitions == 0 else ()
+        skewed = self.context.nodes > 1 and bool(stage.skewed(self.partitions, self.context.skew_limit))
+        return replace(node, tasks=self.partitions), Placement(self.partitions, keys, skewed)
 
     def scan(self, node: ScanExec) -> Placed:
         splits = node.table.splits()
@@ -204,20 +255,30 @@ class _Distribution:
 
     def hash_join(self, node: HashJoinExec) -> Placed:
         left, right = self.visit(node.left), self.visit(node.right)
+        condition = join_condition(node)
         if left[1].single and right[1].single:
+            self.joins[condition] = Meeting.ONE_PLACE
             return replace(node, left=left[0], right=right[0]), SINGLE
         legal = LEGAL[node.kind]
         shuffle = self.shuffle(node, left, right)
         if legal.broadcast_right and not left[1].single and self.prefers_broadcast(node.right, shuffle):
             made = replace(node, left=left[0], right=self.broadcast(right[0]), build="right")
+            self.joins[condition] = Meeting.BROADCAST_RIGHT
             return made, only_columns(left[1], node.schema.ids)
         if legal.broadcast_left and not right[1].single and self.prefers_broadcast(node.left, shuffle):
             made = replace(node, left=self.broadcast(left[0]), right=right[0], build="left")
+            self.joins[condition] = Meeting.BROADCAST_LEFT
             return made, only_columns(right[1], node.schema.ids)
         if shuffle is None:
+            self.joins[condition] = Meeting.ONE_PLACE
             return replace(node, left=self.gathered(*left), right=self.gathered(*right)), SINGLE
+        self.joins[condition] = Meeting.SHUFFLE
         left_side = left[0] if shuffle.left_stays else self.hashed(left[0], shuffle.left_keys)[0]
         right_side = right[0] if shuffle.right_stays else self.hashed(right[0], shuffle.right_keys)[0]
+        if (shuffle.left_stays and left[1].skewed and legal.broadcast_right) or (
+            shuffle.right_stays and right[1].skewed and legal.broadcast_left
+        ):  # tasks will share a partition, so that equal keys are not in one task above the join
+            return replace(node, left=left_side, right=right_side), Placement(self.partitions, skewed=True)
         keys: tuple[Keys, ...] = ()
         if legal.keeps_left:
             keys += (shuffle.left_keys,)

@@ -90,11 +90,17 @@ class ValuesExec(PhysicalPlan):
 
 @record(eq=False)
 class InputExec(PhysicalPlan):
-    """Reads the blocks that stage ``stage`` produced (of a hash exchange: the task's own partition of them)."""
+    """Reads the blocks that stage ``stage`` produced: all of them, or with several ``tasks`` its share: task i reads
+    the partitions whose number is i modulo ``tasks``."""
 
     stage: int
     schema: Schema
-    partitioned: bool = False  # True: task i reads partition i; False: every task reads everything
+    tasks: int = 1
+
+    @property
+    def partitioned(self) -> bool:
+        """Whether tasks read different blocks."""
+        return self.tasks > 1
 
 
 @record(eq=False)

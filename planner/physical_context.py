@@ -21,6 +21,7 @@ class PhysicalContext:
         nodes: places that tasks can run in.
         memory_limit: bytes that one place may use.
         broadcast_limit: bytes up to which a join's build side is sent whole to every task.
+        skew_limit: bytes of a partition up to which it is one task's, however much smaller the others are.
         dynamic_filters: in a plan of several tasks, let small build sides finish first, so that scans can
             skip what cannot match them.
         model: weights of costs.
@@ -33,6 +34,7 @@ class PhysicalContext:
     nodes: int = 1
     memory_limit: int = 8 * 2**30
     broadcast_limit: int = 64 * 10**6
+    skew_limit: int = 64 * 10**6
     dynamic_filters: bool = True
     model: CostModel = field(default_factory=CostModel)
     estimates: Estimates = field(default_factory=Estimates)

@@ -8,6 +8,7 @@ and by which expressions it is hash-partitioned. A *requirement* is what an oper
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from planner.expr import Column, ColumnId, Expr, columns_of, substitute
 from planner.logical import Item, JoinKind
@@ -19,11 +20,13 @@ Keys = tuple[Expr, ...]
 @record
 class Placement:
     """Rows in ``tasks`` tasks. For each tuple of ``keys``: equal values of it are in one task, which the
-    hash of that tuple tells. (A join that keeps both sides is partitioned by the keys of both.)
+    hash of that tuple tells. (A join that keeps both sides is partitioned by the keys of both.) ``skewed``: one
+    partition is so much larger than the others that several tasks should share it.
     """
 
     tasks: int = 1
     keys: tuple[Keys, ...] = ()
+    skewed: bool = False
 
     @property
     def single(self) -> bool:
@@ -48,12 +51,12 @@ def through_project(placement: Placement, items: Sequence[Item]) -> Placement:
         if isinstance(item.expr, Column):
             renamed.setdefault(item.expr.id, Column(item.field.id, item.field.name, item.field.dtype))
     kept = [k for k in placement.keys if columns_of(*k) <= renamed.keys()]
-    return Placement(placement.tasks, tuple(tuple(substitute(e, renamed) for e in keys) for keys in kept))
+    return replace(placement, keys=tuple(tuple(substitute(e, renamed) for e in keys) for keys in kept))
 
 
 def only_columns(placement: Placement, columns: frozenset[ColumnId]) -> Placement:
     """The placement after an operator that outputs only some of its input's columns."""
-    return Placement(placement.tasks, tuple(k for k in placement.keys if columns_of(*k) <= columns))
+    return replace(placement, keys=tuple(k for k in placement.keys if columns_of(*k) <= columns))
 
 
 @record

@@ -1,30 +1,27 @@
 """The stage graph: what a driver runs. A plan is cut at exchanges and materializations and nowhere else.
 
-Glossary. A *stage* is a plan fragment without exchanges; its leaves are scans, constants and ``InputExec``s
-that read what earlier stages produced. A *task* is one run of the fragment: task i of a stage reads its
-share of every scan (``task_plan``) and partition i of every partitioned input. A *block* is the output of
-one task for one partition.
+Glossary. A *stage* is a plan fragment without exchanges; its leaves are scans, constants and ``InputExec``s that read
+what earlier stages produced. A *task* is one run of the fragment: task i of a stage reads its share of every scan
+(``task_plan``) and of every partitioned input (``Stage.share``). A *block* is some rows of one partition.
 
 The contract between stages, which a runner must keep:
 
-- ``Stage.output`` says how each task divides its own rows. ``HashPartitioned(keys, n)``: into n partitions
-by the
-  hash of the keys (equal keys, NULL equal to NULL, land in the same partition whatever stage they come
-  from). ``Arbitrary(n)``: into n partitions of about equal size, contiguous or round-robin. ``Single`` and
-  ``Broadcast``: one partition with everything; the two differ only in how many tasks read it. ``None``: not
-  divided; the output of task i *is* partition i.
-- ``InputExec(stage, partitioned=True)`` in task i stands for partition i of all tasks of that stage,
-concatenated
-  in task order. ``partitioned=False`` stands for all rows of that stage, in task order, in every task (so
-  ordered data stays ordered through a gather).
+- ``Stage.output`` says how each task divides its own rows. ``HashPartitioned(keys, n)``: into n partitions by the hash
+  of the keys (equal keys, NULL equal to NULL, land in the same partition whatever stage they come from).
+  ``Arbitrary(n)``: into n partitions of about equal size, by the rows' values alone. ``Single`` and ``Broadcast``: one
+  partition with everything; the two differ only in how many tasks read it. ``None``: not divided; the output of task i
+  *is* partition i.
+- ``InputExec(stage, tasks=n)`` with n > 1 stands, in the task whose share is i, for the partitions i, i + n, i + 2n …
+  of that stage, each of all its tasks in order. With one task it stands for all rows of that stage, in task order, in
+  every task (so ordered data stays ordered through a gather).
 - Tasks are pure: running one twice gives the same blocks (row order aside where the plan leaves it open).
 - The result is the output of the last stage, its tasks concatenated in order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
 
 from planner.catalog import Split
 from planner.dynamic_filters import DynamicFilter
@@ -49,11 +46,24 @@ from planner.tree import replace_children, transform_up, walk
 
 
 @record
+class Share:
+    """What a task reads of partitioned inputs: share ``index``, and of the one input that is divided further every
+    ``of``-th block from ``part`` on."""
+
+    index: int
+    part: int = 0
+    of: int = 1
+
+
+@record
 class Stage:
     """A fragment and how often it runs.
 
     ``plan`` reads the stages ``inputs`` through ``InputExec``; its scans still have ``splits=None``
     (``task_plan`` gives each task its share). ``name`` is a few words for progress and EXPLAIN.
+
+    Where several tasks share a partition, ``shares`` says what each task reads, and ``divided`` is the stage whose
+    blocks they divide among them; of the other inputs each has the whole partition.
     """
 
     id: int
@@ -62,6 +72,12 @@ class Stage:
     tasks: int
     inputs: tuple[int, ...]
     name: str = ""
+    shares: tuple[Share, ...] = ()
+    divided: int | None = None
+
+    def share(self, task: int) -> Share:
+        """What task ``task`` reads."""
+        return self.shares[task] if self.shares else Share(task)
 
 
 @record
@@ -85,11 +101,14 @@ class StageGraph:
 
     ``filters`` are optional to use: each needs its source finished before its target starts, and the order
     of the stages allows for that (a source is always an input of its target, or of a stage that the target
-    reads).
+    reads). ``made_of`` tells which stage gives the rows of which exchange or materialization, by identity.
+    ``precedence`` names for a stage those that had better finish first, beside its inputs.
     """
 
     stages: tuple[Stage, ...]
     filters: tuple[ScanFilter, ...] = ()
+    made_of: Mapping[int, int] = field(default_factory=dict)
+    precedence: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def result(self) -> Stage:
@@ -131,12 +150,18 @@ def shares(splits: Sequence[Split], tasks: int) -> tuple[tuple[Split, ...], ...]
     return tuple(map(tuple, out))
 
 
-def cut(plan: PhysicalPlan, filters: Sequence[DynamicFilter] = (), estimates: Estimates | None = None) -> StageGraph:
+def cut(
+    plan: PhysicalPlan,
+    filters: Sequence[DynamicFilter] = (),
+    estimates: Estimates | None = None,
+    started: Sequence[Stage] = (),
+) -> StageGraph:
     """Cut a plan (with its exchanges) into stages; ``filters`` name nodes of ``plan``.
 
-    The stages' nodes take over what ``estimates`` knows of the plan's.
+    The stages' nodes take over what ``estimates`` knows of the plan's. ``started`` are the stages that the plan's
+    ``InputExec``s read, and those that they read; the new ones follow them.
     """
-    cutter = _Cutter(estimates or Estimates())
+    cutter = _Cutter(estimates or Estimates(), started)
     root, inputs, tasks = cutter.fragment(plan)
     cutter.add(root, None, tasks, inputs, "result")
     targets = {id(n): s.id for s in cutter.stages for n in walk(s.plan) if isinstance(n, ScanExec)}
@@ -145,16 +170,18 @@ def cut(plan: PhysicalPlan, filters: Sequence[DynamicFilter] = (), estimates: Es
         source, target = cutter.stage_of(item.source), targets.get(id(item.scan))
         if source is not None and target is not None and source < target:
             found.append(ScanFilter(source, item.source_column, target, item.scan, item.column))
-    return StageGraph(tuple(cutter.stages), tuple(found))
+    return StageGraph(tuple(cutter.stages), tuple(found), cutter.made_of)
 
 
 class _Cutter:
     """Builds stages bottom-up; a shared exchange or materialization is one stage."""
 
-    def __init__(self, estimates: Estimates) -> None:
-        self.stages: list[Stage] = []
+    def __init__(self, estimates: Estimates, started: Sequence[Stage]) -> None:
+        self.stages = list(started)
+        self.made_of: dict[int, int] = {}
         self._estimates = estimates
-        self._done: dict[int, tuple[PhysicalPlan, int]] = {}
+        self._next = max((s.id for s in started), default=-1) + 1
+        self._outputs = {s.id: (s.output, s.tasks) for s in started}
 
     def add(
         self,
@@ -164,14 +191,17 @@ class _Cutter:
         inputs: tuple[int, ...],
         name: str,
     ) -> int:
-        self.stages.append(Stage(len(self.stages), plan, output, tasks, inputs, name))
-        return len(self.stages) - 1
+        made = self._next
+        self._next += 1
+        self.stages.append(Stage(made, plan, output, tasks, inputs, name))
+        self._outputs[made] = output, tasks
+        return made
 
     def fragment(self, plan: PhysicalPlan) -> tuple[PhysicalPlan, tuple[int, ...], int]:
         """``plan`` down to its cuts: the fragment, the stages it reads, and in how many tasks it runs."""
         inputs: dict[int, None] = {}
         root = self.down_to_cuts(plan, inputs, {})
-        return root, tuple(inputs), self.tasks(root)
+        return root, tuple(inputs), _tasks(root)
 
     def down_to_cuts(
         self, node: PhysicalPlan, inputs: dict[int, None], memo: dict[int, PhysicalPlan]
@@ -179,10 +209,10 @@ class _Cutter:
         """``node`` with its cuts as leaves; ``inputs`` collects the stages that those read."""
         hit = memo.get(id(node))
         if hit is None:
-            if isinstance(node, (ExchangeExec, MaterializeExec)):
-                hit = self.leaf(node)
-                assert isinstance(hit, InputExec)
-                inputs[hit.stage] = None
+            if isinstance(node, (ExchangeExec, MaterializeExec, InputExec)):
+                leaf = node if isinstance(node, InputExec) else self.leaf(node)
+                inputs[leaf.stage] = None
+                hit = leaf
             elif isinstance(node, HashJoinExec) and node.build == "right":
                 right = self.down_to_cuts(node.right, inputs, memo)  # build sides first: they may filter the other
                 hit = replace_children(node, (self.down_to_cuts(node.left, inputs, memo), right))
@@ -195,23 +225,25 @@ class _Cutter:
         """What stands in the reader's fragment for ``node``; the stage below it is made if it is new."""
         if isinstance(node, MaterializeExec):
             stage = self.stage(node)
-            return InputExec(stage, node.schema, self.stages[stage].output is None)
+            output, tasks = self._outputs[stage]
+            return InputExec(stage, node.schema, tasks if output is None else 1)
         if isinstance(node.input, MaterializeExec) and isinstance(node.target, (Single, Broadcast)):
-            return InputExec(self.stage(node.input), node.schema, False)  # its blocks are there for everyone
+            return InputExec(self.stage(node.input), node.schema)  # its blocks are there for everyone
         stage = self.stage(node)
-        return InputExec(stage, node.schema, isinstance(node.target, (HashPartitioned, Arbitrary)))
+        return InputExec(stage, node.schema, _partitions(node.target))
 
-    def stage_of(self, node: ExchangeExec | MaterializeExec) -> int | None:
+    def stage_of(self, node: ExchangeExec | MaterializeExec | InputExec) -> int | None:
         """The stage that was made of ``node``, if one was."""
-        if isinstance(node, ExchangeExec) and isinstance(node.input, MaterializeExec) and id(node) not in self._done:
+        if isinstance(node, InputExec):
+            return node.stage
+        if isinstance(node, ExchangeExec) and isinstance(node.input, MaterializeExec) and id(node) not in self.made_of:
             node = node.input
-        done = self._done.get(id(node))
-        return None if done is None else done[1]
+        return self.made_of.get(id(node))
 
     def stage(self, node: ExchangeExec | MaterializeExec) -> int:
-        done = self._done.get(id(node))
+        done = self.made_of.get(id(node))
         if done is not None:
-            return done[1]
+            return done
         root, inputs, tasks = self.fragment(node.input)
         output: Partitioning | None
         if isinstance(node, MaterializeExec):
@@ -219,29 +251,24 @@ class _Cutter:
         else:
             output, name = node.target, ""
         made = self.add(root, output, tasks, inputs, name or _name(root))
-        self._done[id(node)] = (node, made)
+        self.made_of[id(node)] = made
         return made
 
-    def tasks(self, fragment: PhysicalPlan) -> int:
-        """In how many tasks a fragment runs: as many as its partitioned inputs have partitions."""
-        counts = set()
-        for node in walk(fragment):
-            if isinstance(node, InputExec) and node.partitioned:
-                counts.add(self.partitions(node.stage))
-            elif isinstance(node, ScanExec) and node.tasks > 1:
-                counts.add(node.tasks)
-        if len(counts) > 1:
-            raise PlanError(f"a stage reads inputs of {sorted(counts)} partitions; they must agree")
-        return counts.pop() if counts else 1
 
-    def partitions(self, stage: int) -> int:
-        match self.stages[stage].output:
-            case HashPartitioned(_, count) | Arbitrary(count):
-                return count
-            case None:
-                return self.stages[stage].tasks
-            case _:
-                return 1
+def _tasks(fragment: PhysicalPlan) -> int:
+    """In how many tasks a fragment runs: as many as share its inputs and scans."""
+    counts = {n.tasks for n in walk(fragment) if isinstance(n, (InputExec, ScanExec)) and n.tasks > 1}
+    if len(counts) > 1:
+        raise PlanError(f"a stage reads inputs of {sorted(counts)} partitions; they must agree")
+    return counts.pop() if counts else 1
+
+
+def _partitions(target: Partitioning) -> int:
+    match target:
+        case HashPartitioned(_, count) | Arbitrary(count):
+            return count
+        case _:
+            return 1
 
 
 def _name(fragment: PhysicalPlan) -> str:

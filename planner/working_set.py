@@ -10,6 +10,7 @@ from planner.logical import JoinKind
 from planner.physical import (
     AggregateExec,
     HashJoinExec,
+    InputExec,
     MaterializeExec,
     NestedLoopJoinExec,
     PhysicalPlan,
@@ -31,17 +32,17 @@ _HOLDS_ROWS = ("median", "quantile_cont", "quantile_disc", "string_agg", "mode",
 def choose_partitions(plan: PhysicalPlan, estimates: Estimates, memory_limit: int, nodes: int = 1) -> int:
     """One, if the working set of ``plan`` fits ``memory_limit``; else as many parts as make each of them fit.
 
-    With several nodes also as many as have enough to read each, so that all of them work.
+    With several nodes also as many as have enough to read each, so that all of them work, and as many for each node: a
+    power of two, so that fewer tasks can read several partitions each.
     """
     held = working_set(plan, estimates)
     usable = memory_limit * _USABLE
     parts = 1 if held <= usable else min(_MOST, max(2, ceil(held / usable)))
     if nodes > 1:
-        read = sum(estimates.get(n).bytes or 0.0 for n in walk(plan) if isinstance(n, ScanExec))
+        read = sum(estimates.get(n).bytes or 0.0 for n in walk(plan) if isinstance(n, (ScanExec, InputExec)))
         parts = max(parts, min(nodes, int(read // _NODE_BYTES)))
-        if parts > 1:  # the last round of tasks is a full one too
-            parts = min(_MOST, ceil(parts / nodes) * nodes) if parts >= nodes else parts
-    return parts
+    each = 1 if parts < nodes else 1 << (ceil(parts / nodes) - 1).bit_length()
+    return parts if parts < nodes else min(_MOST, each * nodes)
 
 
 def working_set(plan: PhysicalPlan, estimates: Estimates) -> float:

@@ -142,6 +142,7 @@ class Options:
     partitions: int = _option(parse_count, "0", "partitions of every shuffle, 0 for as many as the data calls for")
     staged: bool = _option(parse_bool, "false", "cut the plan into stages even where one task would do")
     broadcast_limit: int = _option(parse_size, "64MB", "largest table that is sent whole to every partition of a join")
+    skew_limit: int = _option(parse_size, "64MB", "partition that several nodes share if the others are far smaller")
     device: str = _option(
         _choice("auto", "cpu", "gpu"), "auto", "where kernels run: 'cpu', 'gpu', or 'auto', which is the CPU so far"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from executor.analyze import analyze as measure
+from executor.analyze import AnalyzingRunner
 from executor.arrow_output import to_arrow
 from executor.cancellation import Cancellation
 from executor.devices import choose
@@ -16,7 +16,7 @@ from executor.kernels import KernelOptions
 from executor.metrics import ProgressListener
 from executor.runners.backend import Backend, RunSettings
 from executor.runners.base import Runner, StageProgress
-from executor.runners.local import LocalBackend
+from executor.runners.local import LocalBackend, resources
 from planner.explain import explain_query
 from planner.logical import LogicalPlan
 from planner.optimizer.context import OptimizerContext
@@ -47,7 +47,7 @@ class PlannedQuery:
     def execution(
         self, cancellation: Cancellation | None = None, listener: ProgressListener | None = None
     ) -> Execution:
-        return Execution(self.physical.graph, self._runner, cancellation or Cancellation(), listener)
+        return Execution(self.physical, self._runner, cancellation or Cancellation(), listener)
 
     @property
     def _settings(self) -> RunSettings:
@@ -62,19 +62,27 @@ class PlannedQuery:
         operator in this process and of every stage on a cluster."""
         if not analyze:
             return explain_query(self.physical)
+        execution = self.execution()
+        analyzing: list[AnalyzingRunner] = []
         if isinstance(self.backend, LocalBackend):
-            runner = self.backend.runner(self._settings, Cancellation(), lambda stage, tasks, rows: None)
-            metrics = measure(self.physical.graph, runner)
-            text, how = explain_query(self.physical, metrics.operators), "operator by operator"
+
+            def make_runner(cancellation: Cancellation, progress: StageProgress) -> Runner:
+                settings = self._settings
+                analyzing.append(AnalyzingRunner(*resources(settings), cancellation, settings.kernels, progress))
+                return analyzing[0]
+
+            execution.make_runner = make_runner
+        for _ in execution.batches():
+            pass
+        metrics, query = execution.metrics, execution.query
+        if analyzing:
+            text, how = explain_query(query, analyzing[0].measured(query.graph)), "operator by operator"
         else:
-            execution = self.execution()
-            for _ in execution.batches():
-                pass
-            metrics = execution.metrics
-            text, how = explain_query(self.physical, stages=metrics.stages), "stage by stage"
+            text, how = explain_query(query, stages=metrics.stages), "stage by stage"
         spilled = f", {metrics.spilled_bytes / 1e6:.1f} MB spilled" if metrics.spilled_bytes else ""
         fallbacks = "".join(f"\nOn the CPU, not the GPU: stage {f.stage}: {f.reason}" for f in metrics.fallbacks)
-        return f"{text}\n\nTotal {metrics.seconds:.3f} s, {how}{spilled}{fallbacks}"
+        changes = "".join(f"\nPlanned again {change}" for change in query.changes)
+        return f"{text}\n\nTotal {metrics.seconds:.3f} s, {how}{spilled}{changes}{fallbacks}"
 
     def batches(self, execution: Execution) -> Iterator[pa.RecordBatch]:
         """The rows of an execution as record batches of ``schema``."""
@@ -99,5 +107,6 @@ def plan(bound: LogicalPlan, names: tuple[str, ...], options: Options, backend: 
         nodes=cluster.nodes,
         memory_limit=cluster.memory_limit,
         broadcast_limit=options.broadcast_limit,
+        skew_limit=options.skew_limit,
     )
     return PlannedQuery(bound, optimized, plan_query(optimized, context), names, options, backend, estimator)

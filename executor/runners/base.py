@@ -10,8 +10,9 @@ import polars as pl
 
 from executor.metrics import Fallback, TaskMetrics
 from planner.expr import Field, Schema
-from planner.physical import Arbitrary, HashPartitioned, Partitioning
+from planner.physical import Arbitrary, HashPartitioned, InputExec, Partitioning
 from planner.stages import Stage
+from planner.started import StageSizes
 
 
 class Block(Protocol):
@@ -40,11 +41,24 @@ class StageOutput:
     def bytes(self) -> int:
         return sum(b.bytes for p in self.partitions for b in p)
 
-    def blocks(self, partition: int | None = None) -> list[Block]:
-        """The blocks of one partition, or of all."""
-        if partition is not None:
-            return list(self.partitions[partition])
+    @property
+    def sizes(self) -> StageSizes:
+        """What planning the rest of the query needs to know."""
+        each = [sum(b.bytes for b in p) for p in self.partitions]
+        return StageSizes(self.rows, tuple(each), tuple(len(p) for p in self.partitions))
+
+    def blocks(self) -> list[Block]:
+        """The blocks of all partitions."""
         return [b for blocks in self.partitions for b in blocks]
+
+
+def input_blocks(stage: Stage, task: int, leaf: InputExec, output: StageOutput) -> list[Block]:
+    """The blocks that task ``task`` of ``stage`` reads of the stage under ``leaf``."""
+    if not leaf.partitioned:
+        return output.blocks()
+    share = stage.share(task)
+    found = [b for blocks in output.partitions[share.index :: leaf.tasks] for b in blocks]
+    return found[share.part :: share.of] if leaf.stage == stage.divided else found
 
 
 StageProgress = Callable[[Stage, int, int], None]
@@ -68,12 +82,16 @@ class Runner(Protocol):
         """What the tasks of a finished stage took; none where tasks are not told apart."""
         ...
 
+    def has_room(self) -> bool:
+        """Whether another stage could start at once. One that waits may still be planned otherwise."""
+        ...
+
     def submit(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> None:
         """Start a stage; the stages it reads have finished."""
         ...
 
-    def wait(self) -> tuple[Stage, StageOutput]:
-        """A submitted stage that has finished.
+    def wait(self) -> tuple[Stage, StageOutput] | None:
+        """Wait until a submitted stage has finished, or (None) until there is room for another.
 
         Raises:
             ExecutionError: a task failed.

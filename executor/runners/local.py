@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -20,12 +20,12 @@ from executor.driver import Execution
 from executor.kernels import KernelOptions
 from executor.metrics import Fallback, TaskMetrics
 from executor.runners.backend import RunSettings
-from executor.runners.base import StageOutput, StageProgress, partition_count
+from executor.runners.base import Block, StageOutput, StageProgress, input_blocks, partition_count
 from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task
 from planner.cost import ClusterInfo
 from planner.errors import CancelledError
 from planner.expr import Field, column_name
-from planner.physical import InputExec, PhysicalPlan
+from planner.physical import InputExec
 from planner.stages import Stage, task_plan
 from planner.tree import walk
 
@@ -36,7 +36,7 @@ Inputs = Mapping[int, StageOutput]
 
 @dataclass(slots=True)
 class LocalRunner:
-    """Runs the stages of one query: of those submitted the first in the graph's order, so that few blocks wait."""
+    """Runs the stages of one query, one at a time."""
 
     store: BlockStore
     memory_limit: int
@@ -44,7 +44,7 @@ class LocalRunner:
     options: KernelOptions
     progress: StageProgress = lambda stage, tasks, rows: None
     fallbacks: list[Fallback] = field(default_factory=list)
-    _submitted: dict[int, tuple[Stage, Inputs]] = field(default_factory=dict)
+    _submitted: list[tuple[Stage, Inputs]] = field(default_factory=list)
 
     @property
     def spilled_bytes(self) -> int:
@@ -57,11 +57,14 @@ class LocalRunner:
     def tasks(self, stage: Stage) -> tuple[TaskMetrics, ...]:
         return ()
 
+    def has_room(self) -> bool:
+        return not self._submitted
+
     def submit(self, stage: Stage, inputs: Inputs) -> None:
-        self._submitted[stage.id] = (stage, inputs)
+        self._submitted.append((stage, inputs))
 
     def wait(self) -> tuple[Stage, StageOutput]:
-        stage, inputs = self._submitted.pop(min(self._submitted))
+        stage, inputs = self._submitted.pop(0)
         sink = PartitionSink(self.store, stage.output, partition_count(stage.output, stage.tasks))
         for task in range(stage.tasks):
 
@@ -114,7 +117,7 @@ class LocalRunner:
 
     def _run_task(self, stage: Stage, inputs: Inputs, task: int, take: Callable[[pl.DataFrame], bool]) -> None:
         plan = task_plan(stage, task)
-        reasons = run_task(plan, task_inputs(plan, inputs, task), take, self.context)
+        reasons = run_task(plan, task_inputs(stage, task, inputs), take, self.context)
         self.fallbacks += [Fallback(stage.id, reason) for reason in reasons]
 
     def _next(
@@ -130,31 +133,34 @@ class LocalRunner:
 
     def distinct(self, output: StageOutput, column: Field) -> pl.Series:
         name = column_name(column)
-        values = lazy(stored(output), output.schema).select(pl.col(name).drop_nulls().unique())
+        values = lazy(stored(output.blocks()), output.schema).select(pl.col(name).drop_nulls().unique())
         return values.collect(engine="streaming").to_series()
 
     def free(self, output: StageOutput) -> None:
-        self.store.free(stored(output))
+        self.store.free(stored(output.blocks()))
 
     def close(self) -> None:
         self._submitted.clear()
         self.store.close()
 
 
-def stored(output: StageOutput, partition: int | None = None) -> list[StoredBlock]:
-    """The blocks of a stage that ran in this process."""
-    return [b for b in output.blocks(partition) if isinstance(b, StoredBlock)]
+def stored(blocks: Sequence[Block]) -> list[StoredBlock]:
+    """Blocks of a stage that ran in this process."""
+    return [b for b in blocks if isinstance(b, StoredBlock)]
 
 
-def task_inputs(plan: PhysicalPlan, inputs: Inputs, task: int) -> dict[int, TaskInput]:
-    """What task ``task``'s fragment reads of the stages that ran in this process."""
+def task_inputs(stage: Stage, task: int, inputs: Inputs) -> dict[int, TaskInput]:
+    """What task ``task`` of a stage reads of the stages that ran in this process."""
     return {
-        n.stage: TaskInput(
-            stored(inputs[n.stage], task if n.partitioned else None), inputs[n.stage].partitioning
-        )
-        for n in walk(plan)
+        n.stage: TaskInput(stored(input_blocks(stage, task, n, inputs[n.stage])), inputs[n.stage].partitioning)
+        for n in walk(stage.plan)
         if isinstance(n, InputExec)
     }
+
+
+def resources(settings: RunSettings) -> tuple[BlockStore, int]:
+    """A new store for a query's blocks, and its memory limit."""
+    return BlockStore.within(settings.memory_limit, settings.temp_directory), settings.memory_limit
 
 
 class LocalBackend:
@@ -164,8 +170,7 @@ class LocalBackend:
         return ClusterInfo(1, os.cpu_count() or 1, memory_limit)
 
     def runner(self, settings: RunSettings, cancellation: Cancellation, progress: StageProgress) -> LocalRunner:
-        store = BlockStore.within(settings.memory_limit, settings.temp_directory)
-        return LocalRunner(store, settings.memory_limit, cancellation, settings.kernels, progress)
+        return LocalRunner(*resources(settings), cancellation, settings.kernels, progress)
 
     def dataset(self, execution: Execution, schema: pa.Schema) -> None:
         return None

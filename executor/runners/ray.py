@@ -40,7 +40,7 @@ from executor.driver import Execution
 from executor.metrics import Fallback, TaskMetrics
 from executor.runners import bootstrap
 from executor.runners.backend import RunSettings
-from executor.runners.base import Runner, StageOutput, StageProgress, partition_count
+from executor.runners.base import Block, Runner, StageOutput, StageProgress, input_blocks, partition_count
 from executor.runners.worker import ClusterInput, ClusterTask, TaskReport, dump_task, given, to_block, to_frame
 from executor.sources.base import engine_schema
 from executor.sources.memory import MemoryTable
@@ -260,7 +260,7 @@ class RayBackend:
         blocks: list[ObjectRef[Any]] = []
         for leaf in {n.stage: n for n in walk(plan) if isinstance(n, InputExec)}.values():
             source = attempt.inputs[leaf.stage]
-            found = _remote(source, attempt.task if leaf.partitioned else None)
+            found = _remote(input_blocks(stage, attempt.task, leaf, source))
             inputs.append(ClusterInput(leaf.stage, source.partitioning, len(found)))
             blocks += [b.ref for b in found]
         count = _partitions_of_a_task(stage)
@@ -317,7 +317,7 @@ class RayBackend:
             runner.submit(last, inputs, schema)
 
         data = _ray_data()
-        refs = [b.ref for b in _remote(execution.output(finish))]
+        refs = [b.ref for b in _remote(execution.output(finish).blocks())]
         dataset: Dataset = data.from_arrow_refs(refs) if refs else data.from_arrow(schema.empty_table())
         return dataset
 
@@ -356,7 +356,11 @@ class RayRunner:
         for task in range(stage.tasks):
             self._start(_Attempt(stage, task, inputs, self.cluster.memory_limit, schema))
 
-    def wait(self) -> tuple[Stage, StageOutput]:
+    def has_room(self) -> bool:
+        slots = self.cluster.nodes * int(self.cluster.cpus // self.claim)
+        return len(self._attempts) < slots
+
+    def wait(self) -> tuple[Stage, StageOutput] | None:
         while True:
             attempt, report = self._next_report()
             unfinished = self._stages[attempt.stage.id]
@@ -366,6 +370,8 @@ class RayRunner:
             if len(unfinished.done) == attempt.stage.tasks:
                 del self._stages[attempt.stage.id]
                 return attempt.stage, self._output(unfinished)
+            if self.has_room():
+                return None
 
     def stream(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> Iterator[pl.DataFrame]:
         self.submit(stage, inputs)
@@ -381,7 +387,7 @@ class RayRunner:
 
     def distinct(self, output: StageOutput, column: Field) -> pl.Series:
         name = column_name(column)
-        frames = [to_frame(self._get(b.ref, f"the filter by {name}").select([name])) for b in _remote(output)]
+        frames = [to_frame(self._get(b.ref, f"the filter by {name}").select([name])) for b in _remote(output.blocks())]
         if not frames:
             return pl.Series(name, [])
         return pl.concat(frames).to_series().drop_nulls().unique()
@@ -508,9 +514,9 @@ def _bundles(tasks: int, partitions: int) -> tuple[int, ...]:
     return tuple(partitions * (i + 1) // count - partitions * i // count for i in range(count))
 
 
-def _remote(output: StageOutput, partition: int | None = None) -> list[RemoteBlock]:
-    """The blocks of a stage that ran on the cluster."""
-    return [b for b in output.blocks(partition) if isinstance(b, RemoteBlock)]
+def _remote(blocks: Sequence[Block]) -> list[RemoteBlock]:
+    """Blocks of a stage that ran on the cluster."""
+    return [b for b in blocks if isinstance(b, RemoteBlock)]
 
 
 def _nodes() -> list[dict[str, float]]:

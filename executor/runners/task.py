@@ -157,7 +157,7 @@ def _divisible(plan: PhysicalPlan, inputs: Mapping[int, TaskInput]) -> bool:
         match leaf:
             case ScanExec() | ValuesExec():
                 return False
-            case InputExec(stage, _, partitioned=True):
+            case InputExec(stage, partitioned=True):
                 if not isinstance(inputs[stage].partitioning, HashPartitioned):
                     return False
             case _:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -41,7 +42,9 @@ from planner.physical import (
     UnionExec,
     ValuesExec,
 )
+from planner.physical_planner import PhysicalQuery, plan_rest
 from planner.stages import Stage, StageGraph, task_plan
+from planner.started import StageSizes
 from tests.planner.interpreter import ListTable, Row, evaluate, value
 
 Rows = list[Row]
@@ -101,36 +104,77 @@ def run_plan(plan: PhysicalPlan) -> Rows:
     return evaluate(logical(plan, read), {})
 
 
-def run_graph(graph: StageGraph) -> Rows:
-    """The rows of a stage graph: per stage and partition, the blocks of its tasks in order."""
-    outputs: dict[int, list[Rows]] = {}
-    for stage in graph.stages:
-        assert all(i in outputs for i in stage.inputs), "a stage stands before its input"
-        produced = [_task(stage, task, outputs) for task in range(stage.tasks)]
-        outputs[stage.id] = _divide(stage, produced)
-    return [row for part in outputs[graph.result.id] for row in part]
+Blocks = list[Rows]
 
 
-def _task(stage: Stage, task: int, outputs: dict[int, list[Rows]]) -> Rows:
+def run_query(
+    query: PhysicalQuery, check: Callable[[StageGraph], None], seed: int, again: bool = True
+) -> tuple[Rows, PhysicalQuery]:
+    """The rows of a planned query, its stages in any order, some while others still run; and how it ran in the end.
+
+    Args:
+        check: called with every graph.
+        again: plan the rest anew whenever a stage has finished.
+    """
+    random = Random(seed)
+    outputs: dict[int, list[Blocks]] = {}
+    running: list[Stage] = []
+    sizes: dict[int, StageSizes | None] = {}
+    while True:
+        check(query.graph)
+        ready = [s for s in query.graph.stages if s.id not in sizes and all(i in outputs for i in s.inputs)]
+        if ready == [query.graph.result] and not running:
+            produced = _produce(query.graph.result, outputs)
+            return [row for rows in produced for row in rows], query
+        if ready and ready != [query.graph.result] and (not running or random.random() < 0.5):
+            stage = random.choice([s for s in ready if s is not query.graph.result])
+            running.append(stage)
+            sizes[stage.id] = None
+            continue
+        stage = running.pop(random.randrange(len(running)))
+        outputs[stage.id] = _divide(stage, _produce(stage, outputs))
+        each = [sum(len(b) for b in blocks) for blocks in outputs[stage.id]]
+        size = tuple(rows * 8 * len(stage.plan.schema) for rows in each)
+        sizes[stage.id] = StageSizes(sum(each), size, tuple(map(len, outputs[stage.id])))
+        if again:
+            query = plan_rest(query, sizes, stage.id)
+
+
+def _produce(stage: Stage, outputs: dict[int, list[Blocks]]) -> list[Rows]:
+    return [_task(stage, task, outputs) for task in range(stage.tasks)]
+
+
+def _task(stage: Stage, task: int, outputs: dict[int, list[Blocks]]) -> Rows:
     def read(node: InputExec) -> Rows:
-        parts = outputs[node.stage]
-        return parts[task] if node.partitioned else [row for part in parts for row in part]
+        partitions = outputs[node.stage]
+        if not node.partitioned:
+            return [row for blocks in partitions for block in blocks for row in block]
+        share = stage.share(task)
+        found = [block for blocks in partitions[share.index :: node.tasks] for block in blocks]
+        if node.stage == stage.divided:
+            found = found[share.part :: share.of]
+        return [row for block in found for row in block]
 
     return evaluate(logical(task_plan(stage, task), read), {})
 
 
-def _divide(stage: Stage, produced: Sequence[Rows]) -> list[Rows]:
+def _divide(stage: Stage, produced: Sequence[Rows]) -> list[Blocks]:
+    """The blocks of every partition: one of each task."""
     match stage.output:
         case None:
-            return list(produced)
+            return [[rows] for rows in produced]
         case HashPartitioned(keys, count):
-            out: list[Rows] = [[] for _ in range(count)]
-            for row in (r for rows in produced for r in rows):
-                key: tuple[Any, ...] = tuple(value(k, row) for k in keys)
-                out[hash(key) % count].append(row)
+            out: list[Blocks] = [[] for _ in range(count)]
+            for rows in produced:
+                parts: list[Rows] = [[] for _ in range(count)]
+                for row in rows:
+                    key: tuple[Any, ...] = tuple(value(k, row) for k in keys)
+                    parts[hash(key) % count].append(row)
+                for blocks, part in zip(out, parts, strict=True):
+                    blocks.append(part)
             return out
         case Arbitrary(count):
-            rows = [r for part in produced for r in part]
-            return [rows[i::count] for i in range(count)]
+            every = [r for rows in produced for r in rows]
+            return [[every[i::count]] for i in range(count)]
         case _:
-            return [[row for rows in produced for row in rows]]
+            return [list(produced)]

@@ -62,7 +62,7 @@ def physical(plan: LogicalPlan) -> PhysicalPlan:
 
 def spread(plan: LogicalPlan, partitions: int = 4, forced: bool = False, **options: object) -> PhysicalPlan:
     ctx = context(**options)
-    return ensure_distribution(plan_physical(plan, ctx), partitions, ctx, forced)
+    return ensure_distribution(plan_physical(plan, ctx), partitions, ctx, forced).plan
 
 
 def nodes(plan: PhysicalPlan, kind: type) -> list:
@@ -265,7 +265,7 @@ def test_one_partition_needs_no_exchange() -> None:
     lineitem, orders = scan("lineitem"), scan("orders")
     ctx = context()
     plan = plan_physical(joined(JoinKind.INNER, lineitem, orders, ("l_orderkey", "o_orderkey")), ctx)
-    assert ensure_distribution(plan, 1, ctx) is plan
+    assert ensure_distribution(plan, 1, ctx).plan is plan
 
 
 # --------------------------------------------------------------------------------------------------- partitions
@@ -300,7 +300,7 @@ def rare_parts() -> tuple[LogicalPlan, LogicalPlan]:
 
 def filters(plan: LogicalPlan) -> list[tuple[str, str]]:
     ctx = context()
-    _, found = plan_filters(plan_physical(plan, ctx), ctx)
+    found = plan_filters(plan_physical(plan, ctx), {}, ctx).filters
     return [(f.source_column.name, f.column.name) for f in found]
 
 

@@ -33,12 +33,12 @@ from planner.physical import (
     pretty,
 )
 from planner.physical_planner import PhysicalContext, PhysicalQuery, plan_query
-from planner.stages import StageGraph, cut, shares, task_plan
+from planner.stages import Stage, StageGraph, cut, shares, task_plan
 from planner.statistics import Estimator
 from planner.tree import walk
 from tests.planner.interpreter import TooManyRows, run
 from tests.planner.known_tables import scan
-from tests.planner.staged import Rows, run_graph, run_plan
+from tests.planner.staged import Rows, run_plan, run_query
 from tests.planner.test_statistics import field, joined, random_plan
 
 
@@ -48,22 +48,21 @@ def planned(plan: LogicalPlan, **options: object) -> PhysicalQuery:
 
 def check(graph: StageGraph) -> None:
     """What every graph must satisfy."""
-    for position, stage in enumerate(graph.stages):
-        assert stage.id == position
+    before: dict[int, Stage] = {}
+    for stage in graph.stages:
+        assert all(stage.id > i for i in before)
         assert not any(isinstance(n, (ExchangeExec, MaterializeExec)) for n in walk(stage.plan))
         reads = {n.stage for n in walk(stage.plan) if isinstance(n, InputExec)}
         assert reads == set(stage.inputs)
-        assert all(i < position for i in reads)
+        assert reads <= before.keys()
         for node in walk(stage.plan):
-            if isinstance(node, InputExec):
-                source = graph.stages[node.stage]
-                divided = source.output is None or isinstance(source.output, (HashPartitioned, Arbitrary))
-                assert not node.partitioned or divided
-                if node.partitioned:
-                    parts = source.tasks if source.output is None else source.output.count  # type: ignore[union-attr]
-                    assert parts == stage.tasks
+            if isinstance(node, InputExec) and node.partitioned:
+                output = before[node.stage].output
+                assert output is None or isinstance(output, (HashPartitioned, Arbitrary))
+                assert {stage.share(i).index for i in range(stage.tasks)} == set(range(node.tasks))
             if isinstance(node, ScanExec):
                 assert node.tasks in (1, stage.tasks)
+        before[stage.id] = stage
     for item in graph.filters:
         assert item.source < item.target
 
@@ -164,9 +163,19 @@ def _result(rows: Rows, plan: LogicalPlan) -> Counter[tuple[object, ...]]:
     return Counter(tuple(r[f.id] for f in plan.schema) for r in rows)
 
 
+SETTINGS: list[dict[str, int]] = [
+    {"partitions": 1},
+    {"partitions": 3, "broadcast_limit": 1},
+    {"partitions": 2, "broadcast_limit": 10**9},
+    {"partitions": 4, "broadcast_limit": 100, "nodes": 2, "skew_limit": 8},
+    {"memory_limit": 300, "broadcast_limit": 200},
+    {"memory_limit": 1_000, "broadcast_limit": 50, "nodes": 3, "skew_limit": 8},
+]
+
+
 @pytest.mark.parametrize("first", range(0, 400, 100))
 def test_staged_runs_equal_unsplit_ones(first: int) -> None:
-    """Random plans: whatever is shuffled, broadcast, or split in two steps gives what the plan means."""
+    """Random plans: whatever is shuffled, broadcast, split in two steps or planned again gives what the plan means."""
     for seed in range(first, first + 100):
         plan = random_plan(seed)
         if any(isinstance(n, DependentJoin) for n in walk(plan)):
@@ -175,8 +184,9 @@ def test_staged_runs_equal_unsplit_ones(first: int) -> None:
             expected = Counter(run(plan))
         except TooManyRows:
             continue
-        for partitions, broadcast in ((1, 1), (3, 1), (2, 10**9)):
-            query = planned(plan, partitions=partitions, broadcast_limit=broadcast)
-            check(query.graph)
-            assert _result(run_graph(query.graph), plan) == expected, pretty(query.plan)
+        for options in SETTINGS:
+            query = planned(plan, **options)
             assert _result(run_plan(query.plan), plan) == expected, pretty(query.plan)
+            for again in (False, True):
+                rows, ran = run_query(query, check, seed, again)
+                assert _result(rows, plan) == expected, pretty(query.plan) + "\n".join(ran.changes)
