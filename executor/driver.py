@@ -13,6 +13,7 @@ import polars as pl
 
 from executor.cancellation import Cancellation
 from executor.metrics import Progress, ProgressListener, QueryMetrics, StageMetrics
+from executor.ranges import find_limits
 from executor.runners.base import Runner, StageOutput, StageProgress
 from executor.runtime_filter import apply_filters
 from planner.errors import CancelledError
@@ -118,7 +119,8 @@ class Execution:
             while runner.has_room() and (stage := self._next_stage(sizes, outputs)) is not None:
                 sizes[stage.id] = None
                 self._start(stage)
-                runner.submit(apply_filters(stage, self.graph.filters, outputs, runner), outputs)
+                filtered = apply_filters(stage, self.graph.filters, outputs, runner)
+                runner.submit(find_limits(filtered, outputs, runner), outputs)
             if len(sizes) == len(outputs):
                 return outputs
             ended = runner.wait()

@@ -9,7 +9,8 @@
     join without an equality,     one side broadcast; FULL: one place
     MARK with a comparison alone
     row number                    equal partition keys in one task
-    sort, limit                   one place; a top-N or limit of each part before
+    sort                          ranges of the keys, found in a sample; of little one place
+    top-N, limit                  one place; a top-N or limit of each part before
     union                         all inputs in one place, or all spread alike
 
 The plan stays one plan: with exchanges taken as identities it also runs in one process. Its leaves may be stages that
@@ -22,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from planner.bounds import aggregate_bounds
-from planner.expr import Column, Expr, Schema, column
+from planner.expr import Column, Expr, Schema, SortKey, column
 from planner.functions_aggregate import AggregateSplit, split_aggregate
 from planner.join_meeting import JoinCondition, Meeting, join_condition
 from planner.logical import Item
@@ -43,6 +44,7 @@ from planner.physical import (
     Partitioning,
     PhysicalPlan,
     ProjectExec,
+    RangePartitioned,
     RowNumberExec,
     ScanExec,
     Single,
@@ -65,6 +67,7 @@ from planner.started import StartedStage
 from planner.statistics import DEFAULT_ROWS
 
 _SMALL_SCAN = 32 * 2**20  # bytes of a table that one task reads alone
+_SMALL_SORT = 32 * 2**20  # bytes that one task sorts alone
 _FEW_GROUPS = 8 * 2**20  # bytes of partial states that are gathered rather than shuffled
 _WORTH_PARTIAL = 0.7  # groups over rows, beyond which a partial aggregation only costs
 
@@ -202,8 +205,9 @@ class _Distribution:
         if stage.placement.single:
             return node, SINGLE
         keys = stage.placement.keys if stage.placement.tasks % self.partitions == 0 else ()
+        order = stage.placement.order if stage.placement.tasks == self.partitions else ()
         skewed = self.context.nodes > 1 and bool(stage.skewed(self.partitions, self.context.skew_limit))
-        return replace(node, tasks=self.partitions), Placement(self.partitions, keys, skewed)
+        return replace(node, tasks=self.partitions), Placement(self.partitions, keys, skewed, order)
 
     def scan(self, node: ScanExec) -> Placed:
         splits = node.table.splits()
@@ -221,7 +225,17 @@ class _Distribution:
         if node.limit is not None:
             part = replace(node, input=below, limit=node.limit + node.offset, offset=0)
             below = self.estimates.inherit(part, node)
+        elif placement.order == node.keys:
+            return replace(node, input=below), Placement(self.partitions)
+        elif not node.offset and (self.forced or self.bytes(node.input) > _SMALL_SORT):
+            return replace(node, input=self.ranges(below, node.keys)), Placement(self.partitions)
         return replace(node, input=self.exchange(below, Single())), SINGLE
+
+    def ranges(self, node: PhysicalPlan, keys: tuple[SortKey, ...]) -> PhysicalPlan:
+        """The rows of ``node`` in ranges of ``keys``, after they have been computed, so that a sample can be taken."""
+        if not isinstance(node, InputExec):
+            node = self.estimates.inherit(MaterializeExec(node, "to be sorted", node.schema), node)
+        return self.exchange(node, RangePartitioned(keys, self.partitions))
 
     def limit(self, node: LimitExec) -> Placed:
         below, placement = self.visit(node.input)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from planner.physical import ExchangeExec, InputExec, PhysicalPlan
+from planner.physical import ExchangeExec, InputExec, MaterializeExec, PhysicalPlan
 from planner.placement import Placement
 from planner.record import record
 
@@ -39,11 +39,19 @@ def origin(node: PhysicalPlan, whole: PhysicalPlan, below: Sequence[PhysicalPlan
 
 
 def steps(node: PhysicalPlan, below: PhysicalPlan) -> Iterator[PhysicalPlan]:
-    """``node`` and the nodes under it that stand for the same operator, down to the one over ``below`` (or over an
-    exchange of it alone)."""
+    """``node`` and the nodes under it that stand for the same operator, down to the one over ``below`` (or over nodes
+    that only move or keep its rows)."""
     while True:
         yield node
         (child,) = node.children()
-        if child is below or isinstance(child, InputExec) or (isinstance(child, ExchangeExec) and child.input is below):
+        if _same_rows(child, below):
             return
         node = child
+
+
+def _same_rows(node: PhysicalPlan, below: PhysicalPlan) -> bool:
+    while node is not below:
+        if not isinstance(node, (ExchangeExec, MaterializeExec)):
+            return isinstance(node, InputExec)  # the same stage's rows, for everyone
+        node = node.input
+    return True

@@ -254,6 +254,20 @@ class HashPartitioned:
 
 
 @record
+class RangePartitioned:
+    """Rows in the order of ``keys`` from partition to partition: none of one sorts after a row of the next, and rows
+    that are equal are in one of the ``count`` partitions.
+
+    ``limits`` are where each partition but the last ends, as the executor keeps them: found while the query runs, in
+    a sample of the rows (None before).
+    """
+
+    keys: tuple[SortKey, ...]
+    count: int
+    limits: object = field(default=None, compare=False)
+
+
+@record
 class Broadcast:
     """Every task has all rows."""
 
@@ -265,7 +279,7 @@ class Arbitrary:
     count: int
 
 
-Partitioning = Single | HashPartitioned | Broadcast | Arbitrary
+Partitioning = Single | HashPartitioned | RangePartitioned | Broadcast | Arbitrary
 
 
 @record(eq=False)
@@ -341,6 +355,8 @@ def show_partitioning(partitioning: Partitioning) -> str:
             return "gather"
         case HashPartitioned(keys, count):
             return f"hash [{', '.join(map(show, keys))}] into {count}"
+        case RangePartitioned(keys, count):
+            return f"range [{', '.join(map(show_sort_key, keys))}] into {count}"
         case Broadcast():
             return "broadcast"
         case Arbitrary(count):

@@ -129,7 +129,7 @@ def _partitions_again(local: PhysicalPlan, started: Mapping[int, StartedStage], 
     read as they are; of too large ones tasks divide their own share."""
     wanted = choose_partitions(local, context.estimates, context.memory_limit, context.nodes)
     read = [started[n.stage].placement for n in walk(local) if isinstance(n, InputExec)]
-    made = max((p.tasks for p in read if p.keys), default=1)
+    made = max((p.tasks for p in read if p.keys or p.order), default=1)
     if made == 1:
         return wanted
     return min((n for n in range(wanted, made) if made % n == 0), default=made)

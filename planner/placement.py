@@ -8,9 +8,8 @@ and by which expressions it is hash-partitioned. A *requirement* is what an oper
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from planner.expr import Column, ColumnId, Expr, columns_of, substitute
+from planner.expr import Column, ColumnId, Expr, SortKey, columns_of, substitute
 from planner.logical import Item, JoinKind
 from planner.record import record
 
@@ -21,12 +20,14 @@ Keys = tuple[Expr, ...]
 class Placement:
     """Rows in ``tasks`` tasks. For each tuple of ``keys``: equal values of it are in one task, which the
     hash of that tuple tells. (A join that keeps both sides is partitioned by the keys of both.) ``skewed``: one
-    partition is so much larger than the others that several tasks should share it.
+    partition is so much larger than the others that several tasks should share it. ``order``: the rows stand in the
+    order of these keys from task to task (see ``RangePartitioned``).
     """
 
     tasks: int = 1
     keys: tuple[Keys, ...] = ()
     skewed: bool = False
+    order: tuple[SortKey, ...] = ()
 
     @property
     def single(self) -> bool:
@@ -44,19 +45,19 @@ def groups_together(placement: Placement, keys: Sequence[Expr]) -> bool:
 
 def through_project(placement: Placement, items: Sequence[Item]) -> Placement:
     """The placement after a projection: keys whose columns are dropped are lost."""
-    if not placement.keys:
-        return placement
     renamed: dict[ColumnId, Expr] = {}
     for item in items:
         if isinstance(item.expr, Column):
             renamed.setdefault(item.expr.id, Column(item.field.id, item.field.name, item.field.dtype))
     kept = [k for k in placement.keys if columns_of(*k) <= renamed.keys()]
-    return replace(placement, keys=tuple(tuple(substitute(e, renamed) for e in keys) for keys in kept))
+    keys = tuple(tuple(substitute(e, renamed) for e in keys) for keys in kept)
+    return Placement(placement.tasks, keys, placement.skewed)
 
 
 def only_columns(placement: Placement, columns: frozenset[ColumnId]) -> Placement:
     """The placement after an operator that outputs only some of its input's columns."""
-    return replace(placement, keys=tuple(k for k in placement.keys if columns_of(*k) <= columns))
+    keys = tuple(k for k in placement.keys if columns_of(*k) <= columns)
+    return Placement(placement.tasks, keys, placement.skewed)
 
 
 @record

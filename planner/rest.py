@@ -26,6 +26,7 @@ from planner.physical import (
     MaterializeExec,
     NestedLoopJoinExec,
     PhysicalPlan,
+    RangePartitioned,
     SortExec,
     UnionExec,
 )
@@ -134,6 +135,8 @@ class Rest:
         match node:
             case ExchangeExec(target=HashPartitioned(keys, count)):
                 return Placement(count, (keys,))
+            case ExchangeExec(target=RangePartitioned(order, count)):
+                return Placement(count, order=order)
             case ExchangeExec(target=Arbitrary(count)):
                 return Placement(count)
             case MaterializeExec(input):

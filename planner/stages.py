@@ -8,6 +8,7 @@ The contract between stages, which a runner must keep:
 
 - ``Stage.output`` says how each task divides its own rows. ``HashPartitioned(keys, n)``: into n partitions by the hash
   of the keys (equal keys, NULL equal to NULL, land in the same partition whatever stage they come from).
+  ``RangePartitioned(keys, n)``: into n partitions that follow each other in the order of the keys.
   ``Arbitrary(n)``: into n partitions of about equal size, by the rows' values alone. ``Single`` and ``Broadcast``: one
   partition with everything; the two differ only in how many tasks read it. ``None``: not divided; the output of task i
   *is* partition i.
@@ -38,6 +39,7 @@ from planner.physical import (
     MaterializeExec,
     Partitioning,
     PhysicalPlan,
+    RangePartitioned,
     ScanExec,
     Single,
 )
@@ -265,7 +267,7 @@ def _tasks(fragment: PhysicalPlan) -> int:
 
 def _partitions(target: Partitioning) -> int:
     match target:
-        case HashPartitioned(_, count) | Arbitrary(count):
+        case HashPartitioned(_, count) | RangePartitioned(_, count) | Arbitrary(count):
             return count
         case _:
             return 1

@@ -9,8 +9,8 @@ from typing import Protocol
 import polars as pl
 
 from executor.metrics import Fallback, TaskMetrics
-from planner.expr import Field, Schema
-from planner.physical import Arbitrary, HashPartitioned, InputExec, Partitioning
+from planner.expr import Field, Schema, SortKey
+from planner.physical import Arbitrary, HashPartitioned, InputExec, Partitioning, RangePartitioned
 from planner.stages import Stage
 from planner.started import StageSizes
 
@@ -107,6 +107,11 @@ class Runner(Protocol):
         """The values of a finished stage's column, without NULL, each once."""
         ...
 
+    def sample(self, output: StageOutput, keys: Sequence[SortKey], rows: int) -> pl.DataFrame:
+        """The sort keys of about so many rows of a finished stage, evenly from all of its blocks (or of all rows, if it
+        has fewer). See ``ranges``."""
+        ...
+
     def free(self, output: StageOutput) -> None:
         """Forget the blocks of a stage that nothing reads any more."""
         ...
@@ -119,7 +124,7 @@ class Runner(Protocol):
 def partition_count(output: Partitioning | None, tasks: int) -> int:
     """The output partitions of a stage of so many tasks."""
     match output:
-        case HashPartitioned(_, count) | Arbitrary(count):
+        case HashPartitioned(_, count) | RangePartitioned(_, count) | Arbitrary(count):
             return count
         case None:
             return tasks

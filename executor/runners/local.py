@@ -19,12 +19,13 @@ from executor.cancellation import Cancellation
 from executor.driver import Execution
 from executor.kernels import KernelOptions
 from executor.metrics import Fallback, TaskMetrics
+from executor.ranges import every
 from executor.runners.backend import RunSettings
 from executor.runners.base import Block, StageOutput, StageProgress, input_blocks, partition_count
 from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task
 from planner.cost import ClusterInfo
 from planner.errors import CancelledError
-from planner.expr import Field, column_name
+from planner.expr import Field, SortKey, column_name
 from planner.physical import InputExec
 from planner.stages import Stage, task_plan
 from planner.tree import walk
@@ -135,6 +136,10 @@ class LocalRunner:
         name = column_name(column)
         values = lazy(stored(output.blocks()), output.schema).select(pl.col(name).drop_nulls().unique())
         return values.collect(engine="streaming").to_series()
+
+    def sample(self, output: StageOutput, keys: Sequence[SortKey], rows: int) -> pl.DataFrame:
+        step = max(1, output.rows // rows)
+        return every(lazy(stored(output.blocks()), output.schema), keys, step).collect(engine="streaming")
 
     def free(self, output: StageOutput) -> None:
         self.store.free(stored(output.blocks()))

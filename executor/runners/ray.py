@@ -48,7 +48,7 @@ from planner.catalog import ColumnStatistics, Split, TableStatistics
 from planner.cost import ClusterInfo
 from planner.errors import ExecutionError, SqlrayError, UnsupportedError
 from planner.errors import OutOfMemoryError as QueryOutOfMemoryError
-from planner.expr import Field, column_name
+from planner.expr import Field, SortKey, column_name
 from planner.physical import InputExec, PhysicalPlan, ScanExec
 from planner.record import record
 from planner.stages import Stage, task_plan
@@ -288,6 +288,10 @@ class RayBackend:
         name = f"sqlray query {runner.query} stage {stage.id}: merge"
         return self._remote(name, runner, size + 1, "merge", *bundle)[:size]
 
+    def look(self, what: str, runner: RayRunner, function: str, *arguments: Any) -> ObjectRef[Any]:
+        """Start a task that gives one table."""
+        return self._remote(f"sqlray query {runner.query}: {what}", runner, 2, function, *arguments)[0]
+
     def _remote(self, name: str, runner: RayRunner, count: int, function: str, *arguments: Any) -> list[ObjectRef[Any]]:
         options = {"num_cpus": runner.claim, "num_returns": count, "max_retries": _RETRIES, "name": name}
         sent = (self._digest, self._archive, runner.cluster.cpus, function, *arguments)
@@ -387,10 +391,22 @@ class RayRunner:
 
     def distinct(self, output: StageOutput, column: Field) -> pl.Series:
         name = column_name(column)
-        frames = [to_frame(self._get(b.ref, f"the filter by {name}").select([name])) for b in _remote(output.blocks())]
-        if not frames:
-            return pl.Series(name, [])
-        return pl.concat(frames).to_series().drop_nulls().unique()
+        found = self._look(output, f"the filter by {name}", "distinct", name)
+        return pl.Series(name, []) if found is None else found.to_series().unique()
+
+    def sample(self, output: StageOutput, keys: Sequence[SortKey], rows: int) -> pl.DataFrame:
+        step = max(1, output.rows // rows)
+        found = self._look(output, "the sample for a sort", "sample", tuple(keys), step)
+        return pl.DataFrame() if found is None else found
+
+    def _look(self, output: StageOutput, what: str, function: str, *arguments: Any) -> pl.DataFrame | None:
+        """What a function of the worker's makes of the blocks of a stage, where they lie; None if there are none."""
+        refs = [b.ref for b in _remote(output.blocks())]
+        tasks = min(len(refs), self.cluster.nodes)
+        shares = (refs[len(refs) * i // tasks : len(refs) * (i + 1) // tasks] for i in range(tasks))
+        found = [self.backend.look(what, self, function, *arguments, *share) for share in shares]
+        frames = [to_frame(self._get(ref, what)) for ref in found]
+        return pl.concat(frames) if frames else None
 
     def free(self, output: StageOutput) -> None:
         """Nothing to do: Ray frees a block with the last reference to it."""

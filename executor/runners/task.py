@@ -17,6 +17,7 @@ from executor.cancellation import Cancellation
 from executor.expressions import key_expressions
 from executor.kernels import KernelOptions, collect, compile_fragment, stream
 from executor.partition import hash_partition, row_partition
+from executor.ranges import range_partition
 from planner.errors import PlanError
 from planner.physical import (
     Arbitrary,
@@ -25,6 +26,7 @@ from planner.physical import (
     InputExec,
     Partitioning,
     PhysicalPlan,
+    RangePartitioned,
     ScanExec,
     Single,
     ValuesExec,
@@ -190,6 +192,10 @@ class PartitionSink:
         match self._output:
             case HashPartitioned():
                 for i, part in enumerate(hash_partition(frame, self._keys, count)):
+                    self._add(i, part)
+            case RangePartitioned(keys, _, limits):
+                assert isinstance(limits, pl.DataFrame)
+                for i, part in enumerate(range_partition(frame, keys, limits, count)):
                     self._add(i, part)
             case Arbitrary():
                 for i, part in enumerate(row_partition(frame, count)):

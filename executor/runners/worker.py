@@ -18,9 +18,11 @@ from executor.arrow_output import to_arrow
 from executor.blocks import BlockStore, StoredBlock, lazy
 from executor.cancellation import Cancellation
 from executor.kernels import KernelOptions
+from executor.ranges import every
 from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task
 from executor.sources.memory import MemoryTable
 from planner.errors import SqlrayError
+from planner.expr import SortKey
 from planner.physical import Partitioning, PhysicalPlan
 from planner.record import record
 
@@ -187,6 +189,20 @@ def merge(*bundles: list[Rows]) -> Iterator[Rows]:
     for parts in zip(*map(given, bundles), strict=True):
         found = [p for p in parts if p is not None]
         yield pa.concat_tables(found) if found else None
+    yield None
+
+
+def distinct(column: str, *blocks: pa.Table) -> Iterator[Rows]:
+    """The values of a column, without NULL, each once; and nothing (see ``merge``)."""
+    frames = [to_frame(given(b)).lazy().select(pl.col(column)) for b in blocks]
+    yield to_block(pl.concat(frames).drop_nulls().unique().collect())
+    yield None
+
+
+def sample(keys: tuple[SortKey, ...], step: int, *blocks: pa.Table) -> Iterator[Rows]:
+    """The sort keys of every so many rows; and nothing (see ``merge``)."""
+    frames = [to_frame(given(b)).lazy() for b in blocks]
+    yield to_block(every(pl.concat(frames), keys, step).collect())
     yield None
 
 

@@ -8,14 +8,19 @@ import sys
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 import pytest
+from polars.testing import assert_frame_equal
 
 import executor
 import sqlray
 from executor.partition import hash_partition, row_partition
+from executor.ranges import every, limits, range_partition
+from planner.expr import Field, Schema, SortKey, column, column_name
 
 COUNT = 7
 
@@ -48,6 +53,36 @@ VALUES: dict[str, list[object]] = {
     "decimal": [Decimal(i) / 4 for i in range(50)],
     "double": [i / 3 for i in range(50)],
 }
+
+
+@pytest.mark.parametrize("kind", VALUES)
+@pytest.mark.parametrize(("descending", "nulls_first"), [(False, False), (False, True), (True, False), (True, True)])
+def test_ranges_follow_each_other(kind: str, descending: bool, nulls_first: bool) -> None:
+    """Sorted one by one they are the whole in order, and equal rows are in one of them."""
+    values = [*VALUES[kind], None, None] * 3
+    extreme = [float("nan"), float("-inf"), -0.0, 0.0, float("nan")] if kind == "double" else []
+    random = Random(kind)
+    dtype = pl.DataFrame({"k": values[:1]}).to_arrow().schema[0].type
+    schema = Schema((Field(1, "k", dtype), Field(2, "v", pa.int64())))
+    names = [column_name(f) for f in schema]
+    rows = [(v, i % 2) for i, v in enumerate(values + extreme)]
+    random.shuffle(rows)
+    frame = pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None)
+    keys = [SortKey(column(schema.fields[0]), descending, nulls_first), SortKey(column(schema.fields[1]), True)]
+    bounds = limits(every(frame.lazy(), keys, 3).collect(), keys, COUNT)
+    parts = [range_partition(frame.slice(i, 20), keys, bounds, COUNT) for i in range(0, frame.height, 20)]
+    joined = [pl.concat(found) for p in zip(*parts, strict=True) if (found := [x for x in p if x is not None])]
+    assert len(joined) > 1
+
+    def ordered(some: pl.DataFrame) -> pl.DataFrame:
+        return some.sort(names, descending=[descending, True], nulls_last=[not nulls_first, True])
+
+    assert_frame_equal(pl.concat(map(ordered, joined)), ordered(frame))
+    assert len({r for p in joined for r in set(p.rows())}) == sum(len(set(p.rows())) for p in joined)
+
+
+def test_a_sample_without_rows_limits_nothing() -> None:
+    assert limits(pl.DataFrame(), [], COUNT).height == 0
 
 
 @pytest.mark.parametrize("kind", VALUES)

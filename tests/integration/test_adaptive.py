@@ -18,6 +18,7 @@ from executor.runners import task
 from executor.runners.local import LocalBackend
 from planner import exchange, working_set
 from planner.cost import ClusterInfo
+from planner.physical import RangePartitioned
 from sqlray.pipeline import PlannedQuery
 from tests.planned import planned_query
 
@@ -34,14 +35,14 @@ def session() -> Iterator[sqlray.Session]:
         made.register("orders", pl.DataFrame({"o": range(ROWS), "code": [f"c{i}" for i in range(ROWS)]}))
         made.register("items", pl.DataFrame({"i": [n // 2 for n in range(ROWS)], "price": range(ROWS)}))
         made.register("clicks", pl.DataFrame({"c": [7 if n % 10 else n for n in range(ROWS)], "at": range(ROWS)}))
-        sizes = ((exchange, "_SMALL_SCAN", 1), (working_set, "_NODE_BYTES", 10**6), (task, "_PIECE", 10**5))
-        for module, name, size in sizes:
+        small = {(exchange, "_SMALL_SCAN"): 1, (exchange, "_SMALL_SORT"): 1, (working_set, "_NODE_BYTES"): 10**6}
+        for (module, name), size in {**small, (task, "_PIECE"): 10**5}.items():
             patches.enter_context(mock.patch.object(module, name, size))
         yield made
 
 
 def on(cluster: ClusterInfo) -> AbstractContextManager[object]:
-    return mock.patch.object(LocalBackend, "cluster", lambda self, limit: cluster)
+    return mock.patch.object(LocalBackend, "cluster", return_value=cluster)
 
 
 def run(session: sqlray.Session, sql: str) -> Execution:
@@ -119,3 +120,23 @@ def test_a_filter_is_found_while_the_query_runs(session: sqlray.Session) -> None
     execution = run(session, sql)
     assert [(f.column.name, f.source_column.name) for f in execution.graph.filters] == [("i", "o")]
     assert execution.metrics.stages[execution.graph.filters[0].target].rows < 1_000
+
+
+@pytest.mark.parametrize(
+    "order", ["at % 1000 desc, at", "code nulls first, at", "-at", "c desc nulls last, code, at", "at // 7.0, 0 - at"]
+)
+def test_rows_are_sorted_in_ranges(session: sqlray.Session, order: str) -> None:
+    sql = f"select c, at, nullif(code, 'c7') as code from clicks left join orders on at = o order by {order}"
+    with on(HERE):
+        expected = session.sql(sql).to_polars()
+    with on(NODES):
+        planned = planned_query(session, sql)
+        execution = planned.execution()
+        found = pl.DataFrame(pa.Table.from_batches(list(planned.batches(execution)), planned.schema))
+        skipped = session.sql(f"{sql} limit 1000 offset 200000").to_polars()
+        no_rows = session.sql(f"select * from ({sql}) where c < at - {ROWS} order by {order}").to_polars()
+    assert execution.graph.result.tasks > 1
+    assert sum(isinstance(s.output, RangePartitioned) for s in execution.graph.stages) == 1
+    assert_frame_equal(found, expected)
+    assert_frame_equal(skipped, expected[200_000:201_000])
+    assert_frame_equal(no_rows, expected[:0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -36,6 +37,7 @@ from planner.physical import (
     NestedLoopJoinExec,
     PhysicalPlan,
     ProjectExec,
+    RangePartitioned,
     RowNumberExec,
     ScanExec,
     SortExec,
@@ -176,5 +178,10 @@ def _divide(stage: Stage, produced: Sequence[Rows]) -> list[Blocks]:
         case Arbitrary(count):
             every = [r for rows in produced for r in rows]
             return [[every[i::count]] for i in range(count)]
+        case RangePartitioned(keys, count):
+            every = [r for rows in produced for r in rows]
+            ordered = evaluate(Sort(_rows(stage.plan.schema, every), keys), {})
+            edges = [len(ordered) * i // count for i in range(count + 1)]
+            return [[ordered[a:b][::-1]] for a, b in pairwise(edges)]
         case _:
             return [list(produced)]
