@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import polars as pl
 
@@ -48,38 +47,46 @@ def limits(sample: pl.DataFrame, keys: Sequence[SortKey], count: int) -> pl.Data
     """The last row of each of ``count`` ranges but the last one, for ranges of about equal size."""
     if sample.height == 0:
         return sample
-    ordered = _sorted(sample, keys)
+    ordered = sample.sort(
+        sample.columns, descending=[k.descending for k in keys], nulls_last=[not k.nulls_first for k in keys]
+    )
     return ordered[[ordered.height * i // count for i in range(1, count)]]
 
 
 def range_partition(
     frame: pl.DataFrame, keys: Sequence[SortKey], limits: pl.DataFrame, count: int
 ) -> list[pl.DataFrame | None]:
-    """``frame`` in ``count`` parts by the limits of their ranges; a part without rows is None.
-
-    Rows and limits are sorted together, so that the order is the one of the kernel that sorts each part.
-    """
+    """``frame`` in ``count`` parts by the limits of their ranges; a part without rows is None."""
     if frame.height == 0:
         return [None] * count
-    row = pl.int_range(pl.len(), dtype=pl.UInt32).alias(_ROW)
-    rows = keys_of(frame.lazy(), keys).with_columns(row).collect()
-    last = limits.with_columns(pl.lit(None, pl.UInt32).alias(_ROW))
-    ordered = _sorted(pl.concat([rows, last]), keys)[_ROW]  # a limit comes after the rows that are equal to it
-    ends = ordered.is_null().arg_true().to_list()
-    sorted_rows = frame[ordered.drop_nulls()]
-    edges = [0, *(end - i for i, end in enumerate(ends)), frame.height]
-    edges += [frame.height] * (count + 1 - len(edges))
-    parts = (sorted_rows.slice(a, b - a) for a, b in pairwise(edges))
-    return [part if part.height else None for part in parts]
+    rows = keys_of(frame.lazy(), keys).with_row_index(_ROW).collect()
+    found = _divided(rows, [_after(limits[i], keys) for i in range(limits.height)])
+    return [frame[part] if len(part) else None for part in found]
 
 
-def _sorted(frame: pl.DataFrame, keys: Sequence[SortKey]) -> pl.DataFrame:
-    return frame.sort(
-        [_name(i) for i in range(len(keys))],
-        descending=[k.descending for k in keys],
-        nulls_last=[not k.nulls_first for k in keys],
-        maintain_order=True,
-    )
+def _divided(rows: pl.DataFrame, after: Sequence[pl.Expr]) -> list[pl.Series]:
+    """The numbers of the rows of each range, by halves; ``after`` tell which rows are behind each limit."""
+    if not after or rows.height == 0:
+        return [rows[_ROW]] * (1 + len(after))
+    middle = len(after) // 2
+    behind = rows.select(after[middle]).to_series()
+    return [*_divided(rows.filter(~behind), after[:middle]), *_divided(rows.filter(behind), after[middle + 1 :])]
+
+
+def _after(limit: pl.DataFrame, keys: Sequence[SortKey]) -> pl.Expr:
+    """Whether a row sorts after the limit of a range (one row), key by key as the kernel that sorts does."""
+    after = pl.lit(False)
+    for i, key in reversed(list(enumerate(keys))):
+        value = pl.col(_name(i))
+        last = limit[_name(i)]
+        if last.null_count():
+            behind, equal = value.is_not_null() & key.nulls_first, value.is_null()
+        else:
+            end = pl.lit(last).first()
+            behind = (value < end if key.descending else value > end).fill_null(not key.nulls_first)
+            equal = (value == end).fill_null(False)
+        after = behind | (equal & after)
+    return after
 
 
 def _name(key: int) -> str:

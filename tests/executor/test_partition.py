@@ -53,6 +53,7 @@ VALUES: dict[str, list[object]] = {
     "decimal": [Decimal(i) / 4 for i in range(50)],
     "double": [i / 3 for i in range(50)],
 }
+DATES = pl.Series("k", [-(2**31) + 1, -800_000, 0, 19_000, 4_000_000, 2**31 - 1]).cast(pl.Int32).cast(pl.Date)
 
 
 @pytest.mark.parametrize("kind", VALUES)
@@ -79,6 +80,13 @@ def test_ranges_follow_each_other(kind: str, descending: bool, nulls_first: bool
 
     assert_frame_equal(pl.concat(map(ordered, joined)), ordered(frame))
     assert len({r for p in joined for r in set(p.rows())}) == sum(len(set(p.rows())) for p in joined)
+
+
+def test_ranges_of_dates_beyond_those_of_python() -> None:
+    frame = pl.DataFrame({"k#1": DATES.sample(100, with_replacement=True, seed=1)})
+    keys = [SortKey(column(Field(1, "k", pa.date32())))]
+    parts = range_partition(frame, keys, limits(every(frame.lazy(), keys, 1).collect(), keys, 4), 4)
+    assert_frame_equal(pl.concat(p.sort("k#1") for p in parts if p is not None), frame.sort("k#1"))
 
 
 def test_a_sample_without_rows_limits_nothing() -> None:
