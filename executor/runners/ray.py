@@ -264,7 +264,7 @@ class RayBackend:
             inputs.append(ClusterInput(leaf.stage, source.partitioning, len(found)))
             blocks += [b.ref for b in found]
         count = _partitions_of_a_task(stage)
-        bundles = _bundles(stage.tasks, count)
+        bundles = _bundles(stage)
         sent = ClusterTask(
             _with_own_splits(plan),
             tuple(inputs),
@@ -432,7 +432,7 @@ class RayRunner:
         outputs = [finished.done[task][1] for task in range(stage.tasks)]
         count = partition_count(stage.output, stage.tasks)
         partitions: list[list[RemoteBlock]] = [[] for _ in range(count)]
-        bundles = _bundles(stage.tasks, _partitions_of_a_task(stage))
+        bundles = _bundles(stage)
         if bundles:
             merge = self.backend.merge
             refs = (r for b, size in enumerate(bundles) for r in merge(stage, [o[b] for o in outputs], size, self))
@@ -518,13 +518,14 @@ def _partitions_of_a_task(stage: Stage) -> int:
     return 1 if stage.output is None else partition_count(stage.output, stage.tasks)
 
 
-def _bundles(tasks: int, partitions: int) -> tuple[int, ...]:
+def _bundles(stage: Stage) -> tuple[int, ...]:
     """The sizes of the bundles in which each of many tasks gives back many partitions; none where they are few.
 
     A shuffle of m tasks into n partitions makes m·n objects, and the driver holds a reference to each. With bundles of
     √n partitions there are m·√n and n: 33 thousand instead of a million at m = n = 1000.
     """
-    if tasks * partitions <= _MOST_OBJECTS:
+    partitions = _partitions_of_a_task(stage)
+    if partitions == 1 or stage.tasks * partitions <= _MOST_OBJECTS:
         return ()
     count = isqrt(partitions - 1) + 1
     return tuple(partitions * (i + 1) // count - partitions * i // count for i in range(count))
