@@ -39,6 +39,7 @@ from planner.physical import (
     MaterializeExec,
     NestedLoopJoinExec,
     PhysicalPlan,
+    RangePartitioned,
     ScanExec,
     Single,
     SortExec,
@@ -243,7 +244,18 @@ def test_top_n_and_limit_cut_each_part_first() -> None:
     assert [(n.limit, n.offset) for n in nodes(ordered, SortExec)] == [(10, 5), (15, 0)]
     assert targets(ordered) == [Single()]
     assert targets(spread(Limit(lineitem, 3, 1))) == [Single()]
-    assert targets(spread(Sort(lineitem, (SortKey(field(lineitem, "l_orderkey")),)))) == [Single()]
+
+
+def test_much_is_sorted_in_ranges_and_little_in_one_place() -> None:
+    lineitem = scan("lineitem", "l_orderkey", "l_returnflag")
+    by = SortKey(field(lineitem, "l_returnflag"), descending=True)
+    plan = spread(Sort(lineitem, (by,)))
+    assert targets(plan) == [RangePartitioned((by,), 4)]
+    (moved,) = nodes(plan, ExchangeExec)
+    assert isinstance(moved.input, MaterializeExec), "a sample of the rows is taken first"
+    groups = Aggregate(lineitem, (field(lineitem, "l_returnflag"),))
+    assert targets(spread(Sort(groups, (by,)))) == [Single()]
+    assert targets(spread(Sort(lineitem, (by,), offset=5))) == [Single()]
 
 
 def test_row_numbers_need_their_partitions_together() -> None:
