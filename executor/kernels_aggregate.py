@@ -289,7 +289,7 @@ def _moment(name: str, ddof: int) -> Callable[[Argument], Value]:
     def compute(argument: Argument) -> Value:
         expr = _distinct(argument).expr
         result = expr.std(ddof=ddof) if name == "std" else expr.var(ddof=ddof)
-        return Value(result, argument.call.dtype)
+        return Value(_or_null(result, argument), argument.call.dtype)  # the streaming engine: 0 for a single NULL
 
     return compute
 
