@@ -159,7 +159,7 @@ class Options:
     disabled_rules: tuple[str, ...] = _option(parse_names, "", "optimizer rules to leave out, separated by commas")
     dialect: str = _option(parse_text, "duckdb", "the SQL dialect that queries are written in")
     progress: str = _option(
-        _progress, "auto", "progress of what takes over a second: 'auto' in the shell and notebooks, 'on' in programs too, 'off'"
+        _progress, "auto", "progress of what takes over a second: 'auto' in the shell and notebooks, 'on', 'off'"
     )
     timer: bool = _option(parse_bool, "true", "show the time that each statement took")
     max_rows: int = _option(parse_count, "40", "rows of a result that are displayed, 0 for all")

@@ -92,7 +92,7 @@ def test_a_query_tells_of_every_stage(options: dict[str, object]) -> None:
         assert (progress.stages[0].tasks_done, progress.stages[0].rows > 0) == (at, at > 0)
 
     last = query.look()
-    assert states(last) == {s.id: "done" for s in stages}
+    assert states(last) == {s.id: "done" for s in execution.graph.stages}
     for status in last.stages:
         measured = execution.metrics.stages[status.id]
         assert (status.tasks_done, status.rows) == (measured.tasks, measured.rows)
