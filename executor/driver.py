@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from executor.cancellation import Cancellation
-from executor.metrics import Progress, ProgressListener, QueryMetrics, StageMetrics
+from executor.metrics import QueryMetrics, StageMetrics
+from executor.progress import QueryProgress
 from executor.ranges import find_limits
 from executor.runners.base import Runner, StageOutput, StageProgress
 from executor.runtime_filter import apply_filters
@@ -36,7 +37,7 @@ class Execution:
     query: PhysicalQuery
     make_runner: MakeRunner
     cancellation: Cancellation = field(default_factory=Cancellation)
-    listener: ProgressListener | None = None
+    progress: QueryProgress = field(default_factory=QueryProgress)
     metrics: QueryMetrics = field(default_factory=QueryMetrics)
     _started: dict[int, float] = field(default_factory=dict)
 
@@ -49,7 +50,7 @@ class Execution:
             CancelledError: it was cancelled through ``cancellation``.
         """
         started = time.perf_counter()
-        runner = self.make_runner(self.cancellation, self._tell)
+        runner = self.make_runner(self.cancellation, self.progress.tell)
         frames = self._run(runner)
         try:
             while (frame := self._next(frames)) is not None:
@@ -76,7 +77,7 @@ class Execution:
             ExecutionError: the query failed.
             CancelledError: it was cancelled through ``cancellation``.
         """
-        runner = self.make_runner(self.cancellation, self._tell)
+        runner = self.make_runner(self.cancellation, self.progress.tell)
         try:
             outputs = self._run_inputs(runner)
             finish(runner, self.graph.result, outputs)
@@ -106,13 +107,12 @@ class Execution:
         for frame in runner.stream(apply_filters(last, self.graph.filters, outputs, runner), outputs):
             rows += frame.height
             size += int(frame.estimated_size())
-            self._tell(last, 0, rows)
             yield frame
         self._finish(last, rows, size, runner)
-        self._tell(last, last.tasks, rows)
 
     def _run_inputs(self, runner: Runner) -> dict[int, StageOutput]:
         """Run all stages but the last; those that do not wait for each other may run at the same time."""
+        self.progress.plan(self.graph.stages)
         outputs: dict[int, StageOutput] = {}
         sizes: dict[int, StageSizes | None] = {}  # of the stages that have started
         while True:
@@ -131,6 +131,7 @@ class Execution:
             sizes[finished.id] = output.sizes
             self._finish(finished, output.rows, output.bytes, runner)
             self.query = plan_rest(self.query, sizes, finished.id)
+            self.progress.plan(self.graph.stages)
             self._free(finished, outputs, runner)
 
     def _next_stage(self, started: Mapping[int, object], outputs: Mapping[int, StageOutput]) -> Stage | None:
@@ -152,13 +153,7 @@ class Execution:
 
     def _start(self, stage: Stage) -> None:
         self._started[stage.id] = time.perf_counter()
-        self._tell(stage, 0, 0)
 
     def _finish(self, stage: Stage, rows: int, size: int, runner: Runner) -> None:
         seconds = time.perf_counter() - self._started[stage.id]
         self.metrics.stages[stage.id] = StageMetrics(stage.tasks, rows, size, seconds, runner.tasks(stage))
-
-    def _tell(self, stage: Stage, tasks_done: int, rows: int) -> None:
-        if self.listener is not None:
-            done, total = len(self.metrics.stages), len(self.graph.stages)
-            self.listener(Progress(done, total, stage.name, tasks_done, stage.tasks, rows))

@@ -1,27 +1,11 @@
-"""What a running query tells: its progress, and what each stage and operator took."""
+"""What a query took: each stage, task and operator."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
 from planner.record import record
-
-
-@record
-class Progress:
-    """A query's state: finished stages of all, the running stage's name and finished tasks, rows made so far."""
-
-    stages_done: int
-    stages: int
-    stage: str
-    tasks_done: int
-    tasks: int
-    rows: int
-
-
-ProgressListener = Callable[[Progress], None]
 
 
 @dataclass(slots=True)

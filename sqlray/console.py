@@ -110,7 +110,7 @@ class Console:
 
     def shows_progress(self) -> bool:
         """Whether a bar on stderr would disturb nothing and somebody sees it."""
-        wanted = self.session.option("progress") is True
+        wanted = self.session.option("progress") != "off"
         return wanted and sys.stderr.isatty() and (self.form == "table" or not self.out.isatty())
 
     def _write(self, result: Result, out: BinaryIO) -> None:

@@ -1,4 +1,4 @@
-"""Runs a query so that Ctrl-C cancels the query and not the program, with a progress bar if it takes long."""
+"""Runs a query so that Ctrl-C cancels the query and not the program, and shows its progress if it takes long."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import ctypes
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 from planner.errors import CancelledError
-from sqlray.console_progress import ProgressBar
+from sqlray.progress import Watch
+from sqlray.progress_terminal import TerminalDisplay
 from sqlray.session import Session
 
-# A query that takes longer than this shows its progress.
-_PATIENCE = 1.0
 _POLL = 0.05
 
 # Polars, which the session has imported, hooks Ctrl-C below Python in order to stop in the middle of its
@@ -66,20 +64,14 @@ def run_cancellable(session: Session, work: Callable[[], None], *, progress: boo
             raise KeyboardInterrupt
         session.cancel()
 
-    bar = ProgressBar(sys.stderr) if progress else None
-    session.progress = bar.update if bar is not None else None
-    started = time.monotonic()
+    session.watch = Watch(TerminalDisplay(sys.stderr)) if progress else None
     try:
-        with _on_interrupt(interrupt):
+        with session.watch or contextlib.nullcontext(), _on_interrupt(interrupt):
             thread.start()
             while thread.is_alive():
                 thread.join(_POLL)
-                if bar is not None and time.monotonic() - started > _PATIENCE:
-                    bar.draw()
     finally:
-        session.progress = None
-        if bar is not None:
-            bar.close()
+        session.watch = None
     match failures:
         case []:
             return

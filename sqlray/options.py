@@ -123,6 +123,16 @@ def _choice(*names: str) -> Callable[[object], str]:
     return parse
 
 
+def _progress(value: object) -> str:
+    text = str(value).strip().lower()
+    if text == "auto":
+        return text
+    try:
+        return "on" if parse_bool(value) else "off"
+    except ValueError:
+        raise ValueError("'auto', 'on' or 'off'") from None
+
+
 def _directory(value: object) -> str:
     return os.path.abspath(os.path.expanduser(str(value)))
 
@@ -148,7 +158,9 @@ class Options:
     )
     disabled_rules: tuple[str, ...] = _option(parse_names, "", "optimizer rules to leave out, separated by commas")
     dialect: str = _option(parse_text, "duckdb", "the SQL dialect that queries are written in")
-    progress: bool = _option(parse_bool, "true", "show a progress bar on what takes over a second")
+    progress: str = _option(
+        _progress, "auto", "progress of what takes over a second: 'auto' in the shell and notebooks, 'on', 'off'"
+    )
     timer: bool = _option(parse_bool, "true", "show the time that each statement took")
     max_rows: int = _option(parse_count, "40", "rows of a result that are displayed, 0 for all")
     max_width: int = _option(parse_count, "0", "width of a displayed result, 0 for the terminal's")

@@ -13,7 +13,7 @@ from executor.cancellation import Cancellation
 from executor.devices import choose
 from executor.driver import Execution
 from executor.kernels import KernelOptions
-from executor.metrics import ProgressListener
+from executor.progress import QueryProgress
 from executor.runners.backend import Backend, RunSettings
 from executor.runners.base import Runner, StageProgress
 from executor.runners.local import LocalBackend, resources
@@ -44,10 +44,9 @@ class PlannedQuery:
         fields = zip(self.names, self.physical.graph.result.plan.schema, strict=True)
         return pa.schema([pa.field(name, f.dtype, f.nullable) for name, f in fields])
 
-    def execution(
-        self, cancellation: Cancellation | None = None, listener: ProgressListener | None = None
-    ) -> Execution:
-        return Execution(self.physical, self._runner, cancellation or Cancellation(), listener)
+    def execution(self, cancellation: Cancellation | None = None, progress: QueryProgress | None = None) -> Execution:
+        make = self._runner
+        return Execution(self.physical, make, cancellation or Cancellation(), progress or QueryProgress())
 
     @property
     def _settings(self) -> RunSettings:
@@ -57,12 +56,12 @@ class PlannedQuery:
     def _runner(self, cancellation: Cancellation, progress: StageProgress) -> Runner:
         return self.backend.runner(self._settings, cancellation, progress)
 
-    def explain(self, analyze: bool) -> str:
+    def explain(self, analyze: bool, progress: QueryProgress) -> str:
         """The stages of the plan with estimated rows and costs; ``analyze`` runs it and adds what was measured: of each
         operator in this process and of every stage on a cluster."""
         if not analyze:
             return explain_query(self.physical)
-        execution = self.execution()
+        execution = self.execution(progress=progress)
         analyzing: list[AnalyzingRunner] = []
         if isinstance(self.backend, LocalBackend):
 

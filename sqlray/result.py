@@ -32,6 +32,7 @@ class Result:
     Args:
         schema: names and types of the columns; a statement that returns no rows has none.
         run: runs the query and yields its batches; may be called again.
+        watched: the same for somebody who waits for all of them, and wants to know how far it is.
         explain: the text of the plan; with True it runs the query and adds what was measured.
         message: what a statement without rows did, such as ``CREATE TABLE``; text that is displayed instead of
             a table, such as a plan.
@@ -47,11 +48,13 @@ class Result:
         message: str | None = None,
         *,
         options: Options | None = None,
+        watched: Callable[[], Iterator[pa.RecordBatch]] | None = None,
         dataset: Callable[[], object | None] = lambda: None,
     ) -> None:
         self.schema = schema
         self.message = message
         self._run = run
+        self._watched = watched or run
         self._explain = explain
         self._options = options or Options()
         self._dataset = dataset
@@ -71,7 +74,7 @@ class Result:
     def to_arrow(self) -> pa.Table:
         """All rows as an Arrow table."""
         if self._table is None:
-            self._table = pa.Table.from_batches(list(self._run()), self.schema)
+            self._table = pa.Table.from_batches(list(self._watched()), self.schema)
         return self._table
 
     def to_pandas(self) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from executor.cancellation import Cancellation
-from executor.metrics import ProgressListener
+from executor.progress import QueryProgress
 from executor.runners.backend import Backend
 from executor.runners.local import LocalBackend
 from executor.sources.base import Source
@@ -30,6 +30,7 @@ from planner.record import record
 from planner.statements import Query
 from sqlray import commands, pipeline
 from sqlray.options import OptionRow, Options
+from sqlray.progress import Watch, find_display
 from sqlray.result import Result
 from sqlray.variables import as_dataset, caller_frame, find_variable
 
@@ -62,7 +63,7 @@ class Session:
         self._files: dict[str, RegisteredFiles] = {}
         self._running: set[Cancellation] = set()
         self._lock = threading.Lock()
-        self.progress: ProgressListener | None = None
+        self.watch: Watch | None = None  # the shell's, over whole statements; else a query's own shows its progress
         for name, value in options.items():
             self.set_option(name, value)
 
@@ -272,19 +273,38 @@ class Session:
         finally:
             self._running.discard(cancellation)
 
+    @contextmanager
+    def _progress(self, shown: bool) -> Iterator[QueryProgress]:
+        """The progress of a query that is about to run; ``shown`` where the options say, if nobody else shows it."""
+        progress = QueryProgress()
+        watch = self.watch
+        display = find_display(self._options.progress) if shown and watch is None else None
+        if display is not None:
+            with Watch(display) as own:
+                own.follow(progress)
+                yield progress
+            return
+        if watch is not None:
+            watch.follow(progress)
+        yield progress
+
     def run_query(self, query: Query) -> Result:
         """Plan a bound query; it runs when the Result is asked for rows."""
         planned = pipeline.plan(query.plan, query.names, self._options, self._backend)
 
-        def run() -> Iterator[pa.RecordBatch]:
-            with self._cancellable() as cancellation:
-                yield from planned.batches(planned.execution(cancellation, self.progress))
+        def run(shown: bool = False) -> Iterator[pa.RecordBatch]:
+            with self._cancellable() as cancellation, self._progress(shown) as progress:
+                yield from planned.batches(planned.execution(cancellation, progress))
+
+        def explain(analyze: bool) -> str:
+            with self._progress(shown=analyze) as progress:
+                return planned.explain(analyze, progress)
 
         def dataset() -> object | None:
-            with self._cancellable() as cancellation:
-                return self._backend.dataset(planned.execution(cancellation, self.progress), planned.schema)
+            with self._cancellable() as cancellation, self._progress(shown=True) as progress:
+                return self._backend.dataset(planned.execution(cancellation, progress), planned.schema)
 
-        return Result(planned.schema, run, planned.explain, options=self._options, dataset=dataset)
+        return Result(planned.schema, run, explain, options=self._options, watched=lambda: run(True), dataset=dataset)
 
 
 def _paths(source: object) -> str | list[str] | None:

@@ -36,6 +36,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
             "prompt_toolkit",
             "pygments",
             "tpchgen_cli",
+            "IPython",
         }
     ),
     "tpch_queries": frozenset(),
@@ -46,7 +47,7 @@ RAY_FILES = frozenset({"executor/runners/ray.py"})
 # What may be imported inside a function: optional or heavy packages, our modules that import one on top, and
 # the command's parts that most calls of it do not need.
 LAZY = frozenset(
-    {"ray", "pandas", "duckdb", "prompt_toolkit", "rich", "pygments", "polars", "tpchgen_cli", "cudf_polars"}
+    {"ray", "pandas", "duckdb", "prompt_toolkit", "rich", "pygments", "polars", "tpchgen_cli", "cudf_polars", "IPython"}
     | {"resource"}  # only on Unix
 )
 LAZY_PARTS = frozenset({"sqlray.shell", "sqlray.tpch"})

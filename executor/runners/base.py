@@ -61,8 +61,9 @@ def input_blocks(stage: Stage, task: int, leaf: InputExec, output: StageOutput) 
     return found[share.part :: share.of] if leaf.stage == stage.divided else found
 
 
-StageProgress = Callable[[Stage, int, int], None]
-"""Told of a stage's finished tasks and the rows that it has made so far."""
+StageProgress = Callable[[Stage, int, int, int], None]
+"""Told of a stage's finished tasks, and of the rows and bytes that it has made so far: when it begins, whenever it has
+made more, and when all of its tasks are done."""
 
 
 class Runner(Protocol):

@@ -43,7 +43,7 @@ class LocalRunner:
     memory_limit: int
     cancellation: Cancellation
     options: KernelOptions
-    progress: StageProgress = lambda stage, tasks, rows: None
+    progress: StageProgress = lambda stage, tasks, rows, size: None
     fallbacks: list[Fallback] = field(default_factory=list)
     _submitted: list[tuple[Stage, Inputs]] = field(default_factory=list)
 
@@ -67,20 +67,23 @@ class LocalRunner:
     def wait(self) -> tuple[Stage, StageOutput]:
         stage, inputs = self._submitted.pop(0)
         sink = PartitionSink(self.store, stage.output, partition_count(stage.output, stage.tasks))
+        self.progress(stage, 0, 0, 0)
         for task in range(stage.tasks):
 
             def take(frame: pl.DataFrame, done: int = task) -> bool:
                 sink.take(frame, done)
-                self.progress(stage, done, sink.rows)
+                self.progress(stage, done, sink.rows, sink.bytes)
                 return self.cancellation.requested
 
             self._run_task(stage, inputs, task, take)
+            self.progress(stage, task + 1, sink.rows, sink.bytes)
         return stage, StageOutput(stage.plan.schema, stage.output, sink.finish())
 
     def stream(self, stage: Stage, inputs: Inputs) -> Iterator[pl.DataFrame]:
         """Run the last stage and hand over its batches as they come, tasks in order."""
         batches: queue.Queue[pl.DataFrame | BaseException | None] = queue.Queue(_QUEUE)
         abandoned = threading.Event()
+        rows = size = 0
 
         def offer(item: pl.DataFrame | BaseException | None) -> bool:
             """Put an item for the reader; True when nobody wants more."""
@@ -94,10 +97,20 @@ class LocalRunner:
 
         def work() -> None:
             try:
+                self.progress(stage, 0, 0, 0)
                 for task in range(stage.tasks):
-                    self._run_task(stage, inputs, task, offer)
+
+                    def take(frame: pl.DataFrame, done: int = task) -> bool:
+                        nonlocal rows, size
+                        rows += frame.height
+                        size += int(frame.estimated_size())
+                        self.progress(stage, done, rows, size)
+                        return offer(frame)
+
+                    self._run_task(stage, inputs, task, take)
                     if abandoned.is_set() or self.cancellation.requested:
                         return
+                    self.progress(stage, task + 1, rows, size)
                 offer(None)
             except BaseException as error:  # handed over, and raised where the reader waits
                 offer(error)

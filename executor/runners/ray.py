@@ -96,10 +96,19 @@ class _Attempt:
 
 @dataclass(slots=True, eq=False)
 class _Unfinished:
-    """A stage under way: the reports and partitions of the tasks that have finished."""
+    """A stage under way: the reports and partitions of the tasks that have finished, and what they made."""
 
     stage: Stage
     done: dict[int, tuple[TaskReport, list[ObjectRef[Any]]]] = field(default_factory=dict)
+    tasks: int = 0
+    rows: int = 0
+    bytes: int = 0
+
+    def add(self, attempt: _Attempt, report: TaskReport) -> None:
+        self.done[attempt.task] = report, attempt.partitions
+        self.tasks += 1
+        self.rows += sum(report.rows)
+        self.bytes += sum(report.bytes)
 
 
 @record(eq=False)
@@ -357,6 +366,7 @@ class RayRunner:
     ) -> None:
         """Start a stage. With a ``schema`` its blocks have these columns, under their users' names."""
         self._stages[stage.id] = _Unfinished(stage)
+        self.progress(stage, 0, 0, 0)
         for task in range(stage.tasks):
             self._start(_Attempt(stage, task, inputs, self.cluster.memory_limit, schema))
 
@@ -367,11 +377,8 @@ class RayRunner:
     def wait(self) -> tuple[Stage, StageOutput] | None:
         while True:
             attempt, report = self._next_report()
-            unfinished = self._stages[attempt.stage.id]
-            unfinished.done[attempt.task] = report, attempt.partitions
-            rows = sum(sum(r.rows) for r, _ in unfinished.done.values())
-            self.progress(attempt.stage, len(unfinished.done), rows)
-            if len(unfinished.done) == attempt.stage.tasks:
+            unfinished = self._finished(attempt, report)
+            if unfinished.tasks == attempt.stage.tasks:
                 del self._stages[attempt.stage.id]
                 return attempt.stage, self._output(unfinished)
             if self.has_room():
@@ -382,9 +389,7 @@ class RayRunner:
         unfinished = self._stages[stage.id]
         for task in range(stage.tasks):
             while task not in unfinished.done:
-                attempt, report = self._next_report()
-                unfinished.done[attempt.task] = report, attempt.partitions
-                self.progress(stage, task + len(unfinished.done), sum(sum(r.rows) for r, _ in unfinished.done.values()))
+                self._finished(*self._next_report())
             report, (rows,) = unfinished.done.pop(task)
             if sum(report.rows):
                 yield to_frame(self._get(rows, _place(stage, task)))
@@ -425,6 +430,13 @@ class RayRunner:
 
     def _start(self, attempt: _Attempt) -> None:
         self._attempts[self.backend.start(attempt, self)] = attempt
+
+    def _finished(self, attempt: _Attempt, report: TaskReport) -> _Unfinished:
+        """Note that a task has finished; returns its stage."""
+        unfinished = self._stages[attempt.stage.id]
+        unfinished.add(attempt, report)
+        self.progress(attempt.stage, unfinished.tasks, unfinished.rows, unfinished.bytes)
+        return unfinished
 
     def _output(self, finished: _Unfinished) -> StageOutput:
         stage = finished.stage

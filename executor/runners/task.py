@@ -177,6 +177,7 @@ class PartitionSink:
 
     def __init__(self, store: BlockStore, output: Partitioning | None, count: int) -> None:
         self.rows = 0
+        self.bytes = 0
         self._store = store
         self._output = output
         self._open: list[list[pl.DataFrame]] = [[] for _ in range(count)]
@@ -212,8 +213,10 @@ class PartitionSink:
 
     def _add(self, i: int, part: pl.DataFrame | None) -> None:
         if part is not None:
+            size = int(part.estimated_size())
+            self.bytes += size
             self._open[i].append(part)
-            self._open_bytes[i] += int(part.estimated_size())
+            self._open_bytes[i] += size
             if self._open_bytes[i] >= _PIECE:
                 self._close(i)
 

@@ -145,7 +145,7 @@ ONE = [
 ]
 
 
-@pytest.mark.parametrize("value", ["null::double", "null::decimal(5, 2)", "null::integer", "null::boolean", "7", "true"])
+@pytest.mark.parametrize("value", ["null::double", "null::decimal(5, 2)", "null::integer", "null::boolean", "7"])
 @pytest.mark.parametrize("name", ONE)
 def test_of_a_single_row(name: str, value: str) -> None:
     """Kernels take shortcuts for tables of one row."""

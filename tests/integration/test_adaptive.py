@@ -55,6 +55,8 @@ def run(session: sqlray.Session, sql: str) -> Execution:
         planned = planned_query(session, sql)
         execution = planned.execution()
         assert_frame_equal(rows(planned, execution), expected)
+        told = [(s.id, s.state, s.tasks_done) for s in execution.progress.look().stages]
+        assert sorted(told) == [(s.id, "done", s.tasks) for s in execution.graph.stages]
         text = without_ids(session.sql(sql).explain(analyze=True))
     assert all(f"Planned again {without_ids(change)}" in text for change in execution.query.changes)
     return execution

@@ -39,6 +39,9 @@ def test_sizes_are_read_back(size: int) -> None:
         ("disabled_rules", "", ()),
         ("device", "CPU", "cpu"),
         ("null_text", "", ""),
+        ("progress", "AUTO", "auto"),
+        ("progress", False, "off"),
+        ("progress", "true", "on"),
     ],
 )
 def test_set_returns_a_changed_copy(name: str, value: object, expected: object) -> None:
@@ -58,6 +61,7 @@ def test_set_returns_a_changed_copy(name: str, value: object, expected: object) 
         ("partitions", "2.5", "a whole number"),
         ("partitions", True, "a whole number"),
         ("device", "tpu", "'auto' or 'cpu' or 'gpu'"),
+        ("progress", "sometimes", "'auto', 'on' or 'off'"),
         ("memory_limt", "1GB", "did you mean 'memory_limit'"),
         ("zzz", "1", "options: memory_limit"),
     ],

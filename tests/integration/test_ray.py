@@ -21,8 +21,11 @@ import ray
 from ray.cluster_utils import Cluster
 
 import sqlray
+from executor.progress import Progress, QueryProgress
 from executor.runners import worker
+from planner.stages import Stage
 from tests.conftest import TPCH_TABLES
+from tests.planned import planned_query
 from tpch_queries import NUMBERS, query
 
 pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
@@ -91,6 +94,30 @@ def test_tpch(
     with_tpch(session, tpch_data)
     wrong = [n for n in NUMBERS if not same(session.sql(query(n)).to_arrow(), expected[n])]
     assert not wrong
+
+
+def test_progress_tells_of_every_stage(session: sqlray.Session) -> None:
+    session.set_option("partitions", 3)
+    session.register("t", ROWS)
+    progress = QueryProgress()
+    planned = planned_query(session, "select k, count(*) as n from t group by k")
+    seen: list[Progress] = []
+    tell = progress.tell
+
+    def remember(stage: Stage, tasks_done: int, rows: int, size: int) -> None:
+        tell(stage, tasks_done, rows, size)
+        seen.append(progress.look())
+
+    progress.tell = remember  # type: ignore[method-assign]
+    execution = planned.execution(progress=progress)
+    assert sum(b.num_rows for b in planned.batches(execution)) == 101
+    assert [p.stages[0].tasks_done for p in seen[:4]] == [0, 1, 2, 3]  # of the scan: none when it begins
+    last = progress.look()
+    assert [s.state for s in last.stages] == ["done"] * len(execution.graph.stages)
+    for status in last.stages:
+        measured = execution.metrics.stages[status.id]
+        assert (status.tasks_done, status.rows) == (measured.tasks, measured.rows)
+        assert status.bytes > 0
 
 
 def test_there_is_no_cluster() -> None:
