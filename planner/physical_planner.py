@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
-from functools import partial
 
 from planner.algorithms import plan_physical
 from planner.dynamic_filters import DynamicFilter, plan_filters
@@ -18,7 +17,7 @@ from planner.exchange import ensure_distribution
 from planner.join_meeting import JoinCondition, Meeting
 from planner.logical import LogicalPlan
 from planner.origins import Origin
-from planner.physical import InputExec, PhysicalPlan
+from planner.physical import InputExec, MaterializeExec, PhysicalPlan
 from planner.physical_context import PhysicalContext
 from planner.precedence import precedence
 from planner.record import record
@@ -116,12 +115,20 @@ def _spread(
         spread, origins, found = filtered.plan, filtered.origins, filtered.filters
     graph = cut(spread, found, context.estimates, stages)
     if context.nodes > 1:
-        divide = partial(divide_skewed, started=started, least=context.skew_limit)
-        new = [divide(s, s is graph.result) for s in graph.stages[len(stages) :]]
-        graph = replace(graph, stages=(*stages, *new))
+        keyed = _keyed(spread, origins, graph)
+        new = graph.stages[len(stages) :]
+        divided = (s if s.id in keyed else divide_skewed(s, started, context.skew_limit) for s in new)
+        graph = replace(graph, stages=(*stages, *divided))
     first = precedence(graph.stages, graph.filters, context.estimates, context.broadcast_limit)
     graph = replace(graph, filters=(*filters, *graph.filters), precedence=first)
     return PhysicalQuery(spread, graph, context, partitions, origins, distributed.joins, started)
+
+
+def _keyed(spread: PhysicalPlan, origins: Mapping[int, Origin], graph: StageGraph) -> set[int]:
+    """The stages whose rows are kept as their tasks made them, and relied upon to be together by keys."""
+    kept = [n for n in walk(spread) if isinstance(n, MaterializeExec)]
+    found = ((n, origins.get(id(n)) or origins.get(id(n.input))) for n in kept)
+    return {graph.made_of[id(n)] for n, origin in found if origin is not None and origin.placement.keys}
 
 
 def _partitions_again(local: PhysicalPlan, started: Mapping[int, StartedStage], context: PhysicalContext) -> int:

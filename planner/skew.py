@@ -28,17 +28,14 @@ from planner.started import StartedStage
 from planner.tree import walk
 
 
-def divide_skewed(stage: Stage, is_result: bool, started: Mapping[int, StartedStage], least: int) -> Stage:
-    """``stage`` with more tasks where one of its inputs is skewed.
+def divide_skewed(stage: Stage, started: Mapping[int, StartedStage], least: int) -> Stage:
+    """``stage`` with more tasks where one of its inputs is skewed; nothing must rely on equal keys being in one task.
 
     Args:
-        is_result: whether it is the last stage, so that nothing reads its partitions one by one.
         least: bytes of a partition that are worth dividing.
     """
     leaves = [n for n in walk(stage.plan) if isinstance(n, InputExec) and n.partitioned and n.stage in started]
-    if not leaves or (stage.output is None and not is_result):
-        return stage
-    if any(isinstance(n, ScanExec) and n.tasks > 1 for n in walk(stage.plan)):
+    if not leaves or any(isinstance(n, ScanExec) and n.tasks > 1 for n in walk(stage.plan)):
         return stage
     found: tuple[int, InputExec, dict[int, int]] | None = None
     for leaf in leaves:

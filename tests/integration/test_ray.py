@@ -164,6 +164,20 @@ def test_a_shuffle_of_many_blocks_is_merged(session: sqlray.Session, monkeypatch
     assert session.sql(text).fetchall() == sqlray.connect().sql(text, t=ROWS).fetchall()
 
 
+def test_nodes_share_a_key_that_most_rows_have(session: sqlray.Session) -> None:
+    """One task would join nine of ten rows; and the rest is sorted in ranges, a sample of which says where they end."""
+    for name, value in {"partitions": 3, "broadcast_limit": 1, "skew_limit": "100KB"}.items():
+        session.set_option(name, value)
+    hot = pl.DataFrame({"k": [7 if i % 10 else i for i in range(COUNT)], "i": range(COUNT)})
+    names = pl.DataFrame({"k": range(COUNT), "name": [f"n{i}" for i in range(COUNT)]})
+    sql = "select i, name from hot join names using (k) order by name desc, i"
+    expected = sqlray.connect().sql(sql, hot=hot, names=names).to_polars()
+    assert session.sql(sql, hot=hot, names=names).to_polars().equals(expected)
+    text = session.sql(sql, hot=hot, names=names).explain(analyze=True)
+    assert "tasks share partition" in text
+    assert "range [name" in text
+
+
 def test_a_task_that_fails_when_it_runs_again_has_no_rows_to_give() -> None:
     block = worker.to_block(ROWS.head(3))
     error = sqlray.ExecutionError("the file is gone")
