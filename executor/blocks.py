@@ -6,24 +6,30 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import polars as pl
+import pyarrow as pa
 
 from executor.dtypes import polars_dtype
 from planner.errors import ExecutionError
 from planner.expr import Schema, column_name
 
+Held: TypeAlias = "pl.DataFrame | pa.Table"
+"""Rows in memory. Those of a shuffle are Arrow tables, made by ``to_block``: a frame that was cut from another shares
+the buffers of its strings, and keeps all of them in memory."""
+
 
 @dataclass(slots=True, eq=False)
 class StoredBlock:
-    """Some rows: a frame in memory, or the file that they were spilled to."""
+    """Some rows, in memory or in the file that they were spilled to."""
 
     rows: int
     bytes: int
-    frame: pl.DataFrame | None
+    held: Held | None
     path: Path | None = None
 
 
@@ -48,13 +54,13 @@ class BlockStore:
         """The store of a query or task that may use ``memory_limit`` bytes: operators get the other three quarters."""
         return cls(max(memory_limit // 4, 1), directory)
 
-    def put(self, frame: pl.DataFrame) -> StoredBlock:
-        """Keep a frame.
+    def put(self, rows: Held) -> StoredBlock:
+        """Keep some rows.
 
         Raises:
             ExecutionError: it had to be spilled and the disk is full or not writable.
         """
-        block = StoredBlock(frame.height, int(frame.estimated_size()), frame)
+        block = StoredBlock(rows.shape[0], held_bytes(rows), rows)
         self._resident[id(block)] = block
         self._resident_bytes += block.bytes
         while self._resident_bytes > self.limit and self._resident:
@@ -80,17 +86,17 @@ class BlockStore:
     def _evict(self, block: StoredBlock) -> None:
         if self._resident.pop(id(block), None) is not None:
             self._resident_bytes -= block.bytes
-        block.frame = None
+        block.held = None
 
     def _spill(self, block: StoredBlock) -> None:
-        assert block.frame is not None
+        assert block.held is not None
         try:
             if self._path is None:
                 remove_abandoned(self.directory)
                 self._path = Path(tempfile.mkdtemp(prefix=f"sqlray-{os.getpid()}-", dir=self.directory))
             path = self._path / f"{self._files}.arrow"
             self._files += 1
-            block.frame.write_ipc(path, compression="uncompressed")
+            _write(block.held, path)
         except OSError as error:
             raise ExecutionError(
                 f"cannot spill {block.bytes / 1e6:.0f} MB to {self.directory}: {error.strerror or error}",
@@ -120,16 +126,59 @@ def _alive(pid: int) -> bool:
     return True
 
 
+def held_bytes(rows: Held) -> int:
+    """What rows take in memory; of a frame an estimate, without the buffers that it shares."""
+    return int(rows.estimated_size() if isinstance(rows, pl.DataFrame) else rows.nbytes)
+
+
+def join(parts: Sequence[Held]) -> Held:
+    """The rows of one or several frames, or of tables, in order; nothing is copied."""
+    if len(parts) == 1:
+        return parts[0]
+    return pl.concat(parts) if isinstance(parts[0], pl.DataFrame) else pa.concat_tables(parts)
+
+
+def to_block(frame: pl.DataFrame) -> pa.Table:
+    """A frame as it travels. Strings as LARGE_STRING: Ray copies views, and reads these in place."""
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def to_frame(block: pa.Table) -> pl.DataFrame:
+    """A block's rows where they lie: put together, which is the default, they would be copied out of shared memory."""
+    frame = pl.from_arrow(block, rechunk=False)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
 def lazy(blocks: Iterable[StoredBlock], schema: Schema) -> pl.LazyFrame:
     """The rows of blocks, in order, as one frame with the columns of ``schema``."""
-    parts: list[pl.LazyFrame] = []
-    for block in blocks:
-        if block.frame is not None:
-            parts.append(block.frame.lazy())
-        elif block.path is not None:
-            parts.append(pl.scan_ipc(block.path))
-        else:
-            raise ExecutionError("a block was read after it was freed")
+    parts = [_lazy(block) for block in blocks]
     if not parts:
         return pl.LazyFrame(schema={column_name(f): polars_dtype(f.dtype) for f in schema})
     return parts[0] if len(parts) == 1 else pl.concat(parts)
+
+
+def table(blocks: Iterable[StoredBlock]) -> pa.Table:
+    """The rows of blocks, of one at least, as they travel."""
+    tables = [b.held if isinstance(b.held, pa.Table) else to_block(_lazy(b).collect()) for b in blocks]
+    return join(tables)
+
+
+def _lazy(block: StoredBlock) -> pl.LazyFrame:
+    match block:
+        case StoredBlock(held=pl.DataFrame() as frame):
+            return frame.lazy()
+        case StoredBlock(held=pa.Table() as rows):
+            return to_frame(rows).lazy()
+        case StoredBlock(path=Path() as path):
+            return pl.scan_ipc(path)
+        case _:
+            raise ExecutionError("a block was read after it was freed")
+
+
+def _write(rows: Held, path: Path) -> None:
+    if isinstance(rows, pl.DataFrame):
+        rows.write_ipc(path, compression="uncompressed")
+        return
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
+        writer.write_table(rows)

@@ -77,7 +77,9 @@ class LocalRunner:
 
             self._run_task(stage, inputs, task, take)
             self.progress(stage, task + 1, sink.rows, sink.bytes)
-        return stage, StageOutput(stage.plan.schema, stage.output, sink.finish())
+        partitions = sink.finish()
+        self.progress(stage, stage.tasks, sink.rows, sink.bytes)
+        return stage, StageOutput(stage.plan.schema, stage.output, partitions)
 
     def stream(self, stage: Stage, inputs: Inputs) -> Iterator[pl.DataFrame]:
         """Run the last stage and hand over its batches as they come, tasks in order."""

@@ -7,12 +7,14 @@ are taken batch by batch and divided as they come, so that it needs no more memo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import polars as pl
+import pyarrow as pa
 
 from executor import devices
-from executor.blocks import BlockStore, StoredBlock, lazy
+from executor.blocks import BlockStore, Held, StoredBlock, held_bytes, join, lazy, to_block
 from executor.cancellation import Cancellation
 from executor.expressions import key_expressions
 from executor.kernels import KernelOptions, collect, compile_fragment, stream
@@ -35,6 +37,8 @@ from planner.record import record
 from planner.tree import walk
 
 _PIECE = 32 << 20  # bytes that a partition collects before they become a block
+_STEP = 4 << 20  # bytes at least that a thread divides at a time: calls cost more than rows where batches are small …
+_SHARE = 128 << 10  # … and so do shreds, where partitions are many: bytes for each of them
 
 
 @record
@@ -173,6 +177,8 @@ class PartitionSink:
     Which rows a partition gets depends on the rows alone, not on the order in which they come: a task that runs again
     for one lost partition gives that partition again. Without a partitioning the rows stay together, in the partition
     that ``take`` is told.
+
+    Open pieces and batches that wait to be divided take less than half of the store's memory.
     """
 
     def __init__(self, store: BlockStore, output: Partitioning | None, count: int) -> None:
@@ -180,7 +186,11 @@ class PartitionSink:
         self.bytes = 0
         self._store = store
         self._output = output
-        self._open: list[list[pl.DataFrame]] = [[] for _ in range(count)]
+        self._waiting: list[pl.DataFrame] = []
+        self._waiting_bytes = 0
+        self._least_step = max(count * _SHARE, _STEP)
+        self._most_waiting = min(self._least_step * pl.thread_pool_size(), store.limit // 8)
+        self._open: list[list[Held]] = [[] for _ in range(count)]
         self._open_bytes = [0] * count
         self._blocks: list[list[StoredBlock]] = [[] for _ in range(count)]
         self._keys = key_expressions(output.keys) if isinstance(output, HashPartitioned) else []
@@ -189,45 +199,68 @@ class PartitionSink:
         if frame.height == 0:
             return
         self.rows += frame.height
-        count = len(self._blocks)
+        self.bytes += held_bytes(frame)
         match self._output:
-            case HashPartitioned():
-                for i, part in enumerate(hash_partition(frame, self._keys, count)):
-                    self._add(i, part)
-            case RangePartitioned(keys, _, limits):
-                assert isinstance(limits, pl.DataFrame)
-                for i, part in enumerate(range_partition(frame, keys, limits, count)):
-                    self._add(i, part)
-            case Arbitrary():
-                for i, part in enumerate(row_partition(frame, count)):
-                    self._add(i, part)
+            case HashPartitioned() | RangePartitioned() | Arbitrary():
+                self._waiting.append(frame)
+                self._waiting_bytes += held_bytes(frame)
+                if self._waiting_bytes >= self._most_waiting:
+                    self._divide()
             case Single() | Broadcast():
                 self._add(0, frame)
             case None:
                 self._add(partition, frame)
             case _:
                 raise PlanError(f"unknown partitioning {self._output!r}")
-        if sum(self._open_bytes) > self._store.limit // 2:
-            for i in range(count):
+        if sum(self._open_bytes) > self._store.limit // 4:
+            for i in range(len(self._blocks)):
                 self._close(i)
-
-    def _add(self, i: int, part: pl.DataFrame | None) -> None:
-        if part is not None:
-            size = int(part.estimated_size())
-            self.bytes += size
-            self._open[i].append(part)
-            self._open_bytes[i] += size
-            if self._open_bytes[i] >= _PIECE:
-                self._close(i)
-
-    def _close(self, i: int) -> None:
-        if self._open[i]:
-            frame = pl.concat(self._open[i]) if len(self._open[i]) > 1 else self._open[i][0]
-            self._blocks[i].append(self._store.put(frame))
-            self._open[i], self._open_bytes[i] = [], 0
 
     def finish(self) -> list[list[StoredBlock]]:
         """The blocks of every partition."""
+        self._divide()
         for i in range(len(self._blocks)):
             self._close(i)
+        self.bytes = sum(b.bytes for p in self._blocks for b in p)
         return self._blocks
+
+    def _divide(self) -> None:
+        """Divide the batches that wait, in steps on as many threads as the kernels have: each holds its rows twice."""
+        if not self._waiting:
+            return
+        frame, size = pl.concat(self._waiting), self._waiting_bytes
+        self._waiting, self._waiting_bytes = [], 0
+        threads = pl.thread_pool_size()
+        step = max(min(size // threads, _PIECE), self._least_step)
+        steps = list(frame.iter_slices(-(-frame.height * step // max(size, step))))
+        with ThreadPoolExecutor(threads) as pool:
+            for at in range(0, len(steps), threads):
+                for blocks in pool.map(self._blocks_of, steps[at : at + threads]):
+                    for i, block in enumerate(blocks):
+                        if block is not None:
+                            self._add(i, block)
+
+    def _blocks_of(self, frame: pl.DataFrame) -> list[pa.Table | None]:
+        return [None if rows is None else to_block(rows) for rows in self._parts(frame)]
+
+    def _parts(self, frame: pl.DataFrame) -> list[pl.DataFrame | None]:
+        count = len(self._blocks)
+        match self._output:
+            case HashPartitioned():
+                return hash_partition(frame, self._keys, count)
+            case RangePartitioned(keys, _, limits):
+                assert isinstance(limits, pl.DataFrame)
+                return range_partition(frame, keys, limits, count)
+            case _:
+                return row_partition(frame, count)
+
+    def _add(self, i: int, rows: Held) -> None:
+        self._open[i].append(rows)
+        self._open_bytes[i] += held_bytes(rows)
+        if self._open_bytes[i] >= _PIECE:
+            self._close(i)
+
+    def _close(self, i: int) -> None:
+        if self._open[i]:
+            self._blocks[i].append(self._store.put(join(self._open[i])))
+            self._open[i], self._open_bytes[i] = [], 0

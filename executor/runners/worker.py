@@ -15,7 +15,9 @@ import polars as pl
 import pyarrow as pa
 
 from executor.arrow_output import to_arrow
-from executor.blocks import BlockStore, StoredBlock, lazy
+from executor.blocks import BlockStore, StoredBlock, lazy, table
+from executor.blocks import to_block as to_block
+from executor.blocks import to_frame as to_frame
 from executor.cancellation import Cancellation
 from executor.kernels import KernelOptions
 from executor.ranges import every
@@ -114,17 +116,6 @@ class _Unpickler(pickle.Unpickler):
         return MemoryTable(at.name, pl.concat(frames, how="vertical_relaxed"), at.schema)
 
 
-def to_block(frame: pl.DataFrame) -> pa.Table:
-    """A frame as it travels. Strings as LARGE_STRING: Ray copies views, and reads these in place."""
-    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-
-
-def to_frame(block: pa.Table) -> pl.DataFrame:
-    frame = pl.DataFrame(block)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
-
-
 Rows: TypeAlias = "pa.Table | SqlrayError | None"
 """A partition as a task gives it back: None without rows. An error is what a task came to that ran again for rows that
 were lost; the first time its report tells."""
@@ -209,9 +200,12 @@ def sample(keys: tuple[SortKey, ...], step: int, *blocks: pa.Table) -> Iterator[
 def _handed_over(partition: list[StoredBlock], task: ClusterTask, store: BlockStore) -> Rows:
     if not partition:
         return None
-    frame = lazy(partition, task.plan.schema).collect()
+    if task.schema is None:
+        rows = table(partition)
+    else:
+        rows = to_arrow(lazy(partition, task.plan.schema).collect(), task.schema)
     store.free(partition)
-    return to_block(frame) if task.schema is None else to_arrow(frame, task.schema)
+    return rows
 
 
 def _inputs(task: ClusterTask, blocks: Sequence[pa.Table]) -> dict[int, TaskInput]:

@@ -18,9 +18,13 @@ from polars.testing import assert_frame_equal
 
 import executor
 import sqlray
+from executor.blocks import BlockStore, lazy
 from executor.partition import hash_partition, row_partition
 from executor.ranges import every, limits, range_partition
-from planner.expr import Field, Schema, SortKey, column, column_name
+from executor.runners.task import PartitionSink
+from planner import types
+from planner.expr import Column, ColumnId, Field, Schema, SortKey, column, column_name
+from planner.physical import Arbitrary, HashPartitioned, Partitioning
 
 COUNT = 7
 
@@ -136,6 +140,50 @@ def test_a_row_belongs_to_a_partition_wherever_it_stands() -> None:
     frame = pl.DataFrame({"k": range(100), "s": ["a", None] * 50})
     there, back = row_partition(frame, 4), row_partition(frame.reverse(), 4)
     assert [p is not None and p.rows() for p in there] == [p is not None and p.sort("k").rows() for p in back]
+
+
+K, S = Field(ColumnId(1), "k", types.BIGINT), Field(ColumnId(2), "s", types.VARCHAR)
+LONG = pl.DataFrame({column_name(K): range(5000)}).with_columns(
+    pl.format("a comment of more than twelve bytes {}", pl.col(column_name(K))).alias(column_name(S))
+)
+BY_K = HashPartitioned((Column(K.id, K.name, K.dtype),), 3)
+
+
+def divided(frame: pl.DataFrame, output: Partitioning, limit: int, batch: int, directory: str) -> list[pl.DataFrame]:
+    """The partitions, sorted, of a frame that comes in batches."""
+    store = BlockStore(limit, directory)
+    sink = PartitionSink(store, output, 3)
+    for part in frame.iter_slices(batch):
+        sink.take(part)
+    partitions = sink.finish()
+    assert sink.rows == frame.height
+    found = [lazy(blocks, Schema((K, S))).collect().sort(column_name(K)) for blocks in partitions]
+    store.close()
+    return found
+
+
+@pytest.mark.parametrize("output", [BY_K, Arbitrary(3)])
+def test_a_partition_is_the_same_however_its_rows_come(output: Partitioning, tmp_path: Path) -> None:
+    once = divided(LONG, output, 1 << 30, 5000, str(tmp_path))
+    assert sum(p.height for p in once) == LONG.height
+    for limit, batch in ((1 << 30, 7), (20_000, 500), (1, 5000), (100_000, 40)):  # the smaller ones are spilled
+        again = divided(LONG.reverse(), output, limit, batch, str(tmp_path))
+        assert all(a.equals(b) for a, b in zip(once, again, strict=True))
+    large = pl.concat([LONG] * 40)  # divided in several steps
+    assert [p.height for p in divided(large, output, 1 << 30, large.height, str(tmp_path))] == [
+        p.height * 40 for p in once
+    ]
+
+
+def test_a_block_keeps_no_rows_of_other_partitions_in_memory(tmp_path: Path) -> None:
+    """Polars' strings are views: a partition of few rows would keep all strings of every batch in memory."""
+    store = BlockStore(1 << 30, str(tmp_path))
+    sink = PartitionSink(store, BY_K, 3)
+    for batch in LONG.iter_slices(1000):
+        sink.take(batch)
+    blocks = [block for partition in sink.finish() for block in partition]
+    assert all(b.held is not None and b.held.get_total_buffer_size() < 1.2 * b.bytes for b in blocks)
+    assert sum(b.bytes for b in blocks) < 1.5 * LONG.estimated_size()
 
 
 REDIVIDED = [

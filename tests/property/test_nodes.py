@@ -56,6 +56,8 @@ def changes() -> Iterator[list[str]]:
         mock.patch.object(exchange, "_FEW_GROUPS", 1),
         mock.patch.object(working_set, "_NODE_BYTES", 1),
         mock.patch.object(task, "_PIECE", 1),
+        mock.patch.object(task, "_STEP", 1),
+        mock.patch.object(task, "_SHARE", 1),
         mock.patch.object(driver, "plan_rest", remember),
     ]
     for patch in patches:
