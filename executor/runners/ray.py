@@ -41,7 +41,16 @@ from executor.metrics import Fallback, TaskMetrics
 from executor.runners import bootstrap
 from executor.runners.backend import RunSettings
 from executor.runners.base import Block, Runner, StageOutput, StageProgress, input_blocks, partition_count
-from executor.runners.worker import ClusterInput, ClusterTask, TaskReport, dump_task, given, to_block, to_frame
+from executor.runners.worker import (
+    BlocksTable,
+    ClusterInput,
+    ClusterTask,
+    TaskReport,
+    dump_task,
+    given,
+    to_block,
+    to_frame,
+)
 from executor.sources.base import engine_schema
 from executor.sources.memory import MemoryTable
 from planner.catalog import ColumnStatistics, Split, TableStatistics
@@ -113,36 +122,35 @@ class _Unfinished:
 
 @record(eq=False)
 class DatasetTable:
-    """A Ray Dataset as a table: its blocks stay where they are."""
+    """A table whose rows are on the cluster, of a Ray Dataset or from here: its blocks by the parts of its splits."""
 
     name: str
     schema: pa.Schema
-    blocks: tuple[RemoteBlock, ...]
+    blocks: Mapping[Any, RemoteBlock]
 
     def statistics(self, columns: Sequence[str]) -> TableStatistics:
         known = {c: ColumnStatistics() for c in columns}
-        return TableStatistics(sum(b.rows for b in self.blocks), True, known)
+        return TableStatistics(sum(b.rows for b in self.blocks.values()), True, known)
 
     def splits(self) -> tuple[Split, ...]:
-        return tuple(Split(i, b.rows, b.bytes) for i, b in enumerate(self.blocks))
+        return tuple(Split(part, b.rows, b.bytes) for part, b in self.blocks.items())
 
     def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
         """In this process: the blocks are fetched."""
         part = self.of(splits) if splits is not None else self
-        frames = [to_frame(b) for b in ray.get([b.ref for b in part.blocks])]
-        frame = pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame(self.schema.empty_table())
-        return MemoryTable(self.name, frame, self.schema).scan(columns, None)
+        return BlocksTable(self.name, ray.get([b.ref for b in part.blocks.values()]), self.schema).scan(columns, None)
 
     def of(self, splits: Sequence[Split]) -> DatasetTable:
         """The table with some of its blocks."""
-        return replace(self, blocks=tuple(self.blocks[s.part] for s in splits))
+        return replace(self, blocks={s.part: self.blocks[s.part] for s in splits})
 
 
 def dataset_table(name: str, dataset: Any) -> DatasetTable:
     """A table over a ``ray.data.Dataset``, which runs if it has not."""
     refs = dataset.to_arrow_refs()
     shapes = ray.get([_shape.remote(ref) for ref in refs])
-    blocks = tuple(RemoteBlock(r, rows, size) for r, (rows, size, _) in zip(refs, shapes, strict=True) if rows)
+    found = (RemoteBlock(r, rows, size) for r, (rows, size, _) in zip(refs, shapes, strict=True) if rows)
+    blocks = dict(enumerate(found))
     schema = next((s for rows, _, s in shapes if rows), None) or next((s for *_, s in shapes), pa.schema([]))
     return DatasetTable(name, engine_schema(schema, name), blocks)
 
@@ -239,7 +247,7 @@ class RayBackend:
         self._archive = ray.put(bootstrap.pack(root))
         self._claimed: dict[ObjectRef[Any], float] = {}
         self._queries = itertools.count(1)
-        self._tables: weakref.WeakKeyDictionary[MemoryTable, ObjectRef[Any]] = weakref.WeakKeyDictionary()
+        self._tables: weakref.WeakKeyDictionary[MemoryTable, DatasetTable] = weakref.WeakKeyDictionary()
 
     def cluster(self, memory_limit: int) -> ClusterInfo:
         nodes = _nodes()
@@ -275,7 +283,7 @@ class RayBackend:
         count = _partitions_of_a_task(stage)
         bundles = _bundles(stage)
         sent = ClusterTask(
-            _with_own_splits(plan),
+            self._with_own_splits(plan),
             tuple(inputs),
             stage.output,
             count,
@@ -285,7 +293,7 @@ class RayBackend:
             attempt.schema,
             bundles,
         )
-        payload, tables = dump_task(sent, self._detached)
+        payload, tables = dump_task(sent, _detached)
         name = f"sqlray query {runner.query} stage {stage.id}: {stage.name}"
         refs = self._remote(name, runner, 1 + (len(bundles) or count), "run", payload, len(tables), *tables, *blocks)
         attempt.partitions = refs[1:]
@@ -311,18 +319,27 @@ class RayBackend:
         """Note that a task runs no more."""
         self._claimed.pop(report, None)
 
-    def _detached(self, table: object) -> list[ObjectRef[Any]] | None:
-        """The blocks of a table whose rows are in memory, here (put once for all queries) or on the cluster."""
-        match table:
-            case MemoryTable():
-                ref = self._tables.get(table)
-                if ref is None:
-                    ref = self._tables[table] = ray.put(to_block(table.frame))
-                return [ref]
-            case DatasetTable():
-                return [b.ref for b in table.blocks]
-            case _:
-                return None
+    def _with_own_splits(self, plan: PhysicalPlan) -> PhysicalPlan:
+        """A task's plan in which the tables whose rows are on the cluster, or in memory here, have the task's alone."""
+
+        def localize(node: PhysicalPlan) -> PhysicalPlan:
+            if not isinstance(node, ScanExec) or not isinstance(node.table, (DatasetTable, MemoryTable)):
+                return node
+            table = self._on_cluster(node.table)
+            return replace(node, table=table if node.splits is None else table.of(node.splits), splits=None)
+
+        return transform_up(plan, localize)
+
+    def _on_cluster(self, table: DatasetTable | MemoryTable) -> DatasetTable:
+        """A table whose rows are on the cluster: those of one in memory here are put there once for all queries."""
+        if isinstance(table, DatasetTable):
+            return table
+        known = self._tables.get(table)
+        if known is None:
+            parts = [(s, table.part(s)) for s in table.splits()]
+            blocks = {s.part: RemoteBlock(ray.put(to_block(f)), f.height, s.bytes or 0) for s, f in parts}
+            known = self._tables[table] = DatasetTable(table.name, table.schema, blocks)
+        return known
 
     def dataset(self, execution: Execution, schema: pa.Schema) -> Dataset:
         def finish(runner: Runner, last: Stage, inputs: Mapping[int, StageOutput]) -> None:
@@ -506,15 +523,9 @@ class RayRunner:
                 raise _failure(error, where) from error
 
 
-def _with_own_splits(plan: PhysicalPlan) -> PhysicalPlan:
-    """A task's plan in which the tables that are Ray Datasets have the task's blocks alone."""
-
-    def localize(node: PhysicalPlan) -> PhysicalPlan:
-        if isinstance(node, ScanExec) and isinstance(node.table, DatasetTable) and node.splits is not None:
-            return replace(node, table=node.table.of(node.splits), splits=None)
-        return node
-
-    return transform_up(plan, localize)
+def _detached(table: object) -> list[ObjectRef[Any]] | None:
+    """The blocks of a table that are not sent with the plan."""
+    return [b.ref for b in table.blocks.values()] if isinstance(table, DatasetTable) else None
 
 
 def _stop(reports: list[ObjectRef[Any]]) -> None:

@@ -23,6 +23,7 @@ from executor.kernels import KernelOptions
 from executor.ranges import every
 from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task
 from executor.sources.memory import MemoryTable
+from planner.catalog import ColumnStatistics, Split, TableStatistics
 from planner.errors import SqlrayError
 from planner.expr import SortKey
 from planner.physical import Partitioning, PhysicalPlan
@@ -111,9 +112,31 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(file)
         self._blocks = blocks
 
-    def persistent_load(self, at: _BlocksAt) -> MemoryTable:
-        frames = [to_frame(b) for b in self._blocks[at.first : at.first + at.count]]
-        return MemoryTable(at.name, pl.concat(frames, how="vertical_relaxed"), at.schema)
+    def persistent_load(self, at: _BlocksAt) -> BlocksTable:
+        return BlocksTable(at.name, self._blocks[at.first : at.first + at.count], at.schema)
+
+
+@record(eq=False)
+class BlocksTable:
+    """A table of blocks, which are Arrow tables: of a scan only its columns become a frame."""
+
+    name: str
+    blocks: Sequence[pa.Table]
+    schema: pa.Schema
+
+    def statistics(self, columns: Sequence[str]) -> TableStatistics:
+        return TableStatistics(sum(b.num_rows for b in self.blocks), True, {c: ColumnStatistics() for c in columns})
+
+    def splits(self) -> tuple[Split, ...]:
+        return tuple(Split(i, b.num_rows, b.nbytes) for i, b in enumerate(self.blocks))
+
+    def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
+        blocks = self.blocks if splits is None else [self.blocks[s.part] for s in splits]
+        needed = list(columns or self.schema.names[:1])  # a frame without columns has no rows
+        frames = [to_frame(b.select(needed)) for b in blocks]
+        empty = pl.DataFrame(self.schema.empty_table())
+        frame = pl.concat(frames, how="vertical_relaxed") if frames else empty
+        return MemoryTable(self.name, frame, self.schema).scan(columns, None)
 
 
 Rows: TypeAlias = "pa.Table | SqlrayError | None"

@@ -48,11 +48,15 @@ class MemoryTable:
         edges = [rows * i // pieces for i in range(pieces + 1)]
         return tuple(Split((a, b - a), b - a, size // pieces) for a, b in pairwise(edges))
 
+    def part(self, split: Split) -> pl.DataFrame:
+        """The rows of one split."""
+        return self.frame.slice(*split.part)
+
     def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
         readable(self.schema, columns, self.name)
         frame = self.frame
         if splits is not None:
-            parts = [frame.slice(*s.part) for s in splits]
+            parts = [self.part(s) for s in splits]
             frame = pl.concat(parts) if parts else frame.clear()
         return conform(frame.lazy(), frame.schema, self.schema, columns)
 

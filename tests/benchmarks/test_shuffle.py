@@ -33,6 +33,7 @@ from executor.driver import Execution
 from executor.kernels import compile_fragment, stream
 from executor.runners import ray as on_ray
 from executor.runners.backend import RunSettings
+from executor.runners.base import StageOutput
 from executor.runners.task import PartitionSink
 from executor.runners.worker import TaskReport, to_block
 from planner import types
@@ -40,7 +41,10 @@ from planner.cost import ClusterInfo
 from planner.expr import AggregateCall, Column, Field, Schema, mint
 from planner.logical import AggregateItem
 from planner.physical import AggregateExec, ExchangeExec, HashPartitioned, PhysicalPlan, ScanExec, Single, ValuesExec
-from planner.stages import StageGraph, cut
+from planner.physical_context import PhysicalContext
+from planner.physical_planner import PhysicalQuery
+from planner.stages import cut
+from planner.statistics import Estimator
 from tests.planned import planned_query
 
 COLUMNS = ("l_orderkey", "l_extendedprice", "l_comment")
@@ -73,13 +77,14 @@ def hashed(schema: Schema, count: int) -> HashPartitioned:
     return HashPartitioned((Column(key.id, key.name, key.dtype),), count)
 
 
-def counted_partitions(rows: PhysicalPlan, count: int) -> StageGraph:
-    """The shuffle of ``rows``, and a count from each partition."""
+def counted_partitions(rows: PhysicalPlan, count: int) -> PhysicalQuery:
+    """The shuffle of ``rows``, and a count from each partition; as it is, whatever the stages turn out to be."""
     shuffled = ExchangeExec(rows, hashed(rows.schema, count), rows.schema)
     field = Field(mint(), "n", types.BIGINT, False)
     call = AggregateItem(field, AggregateCall("count_star", (), types.BIGINT))
     counts = AggregateExec(shuffled, (), (call,), Schema((field,)))
-    return cut(ExchangeExec(counts, Single(), counts.schema))
+    plan = ExchangeExec(counts, Single(), counts.schema)
+    return PhysicalQuery(plan, cut(plan), PhysicalContext(Estimator()))
 
 
 def batches(plan: ScanExec) -> list[pl.DataFrame]:
@@ -148,15 +153,16 @@ def cluster() -> Iterator[sqlray.Session]:
     ray.shutdown()
 
 
+@pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("source", ["memory", "parquet"])
 def test_on_ray(benchmark: Any, cluster: sqlray.Session, path: Path, rows: pl.DataFrame, source: str) -> None:
     benchmark.group = "shuffle: on Ray"
     scan = scan_of(cluster, rows if source == "memory" else str(path))
-    graph = counted_partitions(replace(scan, tasks=MAP_TASKS), PARTITIONS)
+    query = counted_partitions(replace(scan, tasks=MAP_TASKS), PARTITIONS)
     backend = on_ray.RayBackend()
 
     def shuffle() -> int:
-        execution = Execution(graph, lambda *asked: backend.runner(SETTINGS, *asked))
+        execution = Execution(query, lambda *asked: backend.runner(SETTINGS, *asked))
         return int(pl.concat(list(execution.batches())).to_series().sum())
 
     # The first rounds start the worker and touch the object store's memory, which Ray uses again.
@@ -188,12 +194,19 @@ class NoCluster(on_ray.RayBackend):
         return refs
 
 
+def output(runner: on_ray.RayRunner) -> StageOutput:
+    """What the stage gives that runs."""
+    while (ended := runner.wait()) is None:
+        pass
+    return ended[1]
+
+
 def test_what_the_driver_keeps_of_a_million_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """1,000 tasks shuffled into 1,000 partitions: some 33,000 objects at a time, where a block each made a million, and
     less than 200 MB in this process. (Ray's own table of references is not in it.)"""
     tasks, partitions = 1000, 1000
     field = Field(mint(), "k", types.BIGINT, False)
-    graph = counted_partitions(ValuesExec((), Schema((field,))), partitions)
+    graph = counted_partitions(ValuesExec((), Schema((field,))), partitions).graph
     first = replace(graph.stages[0], tasks=tasks)
     second = graph.stages[1]
     assert second.tasks == partitions
@@ -207,20 +220,20 @@ def test_what_the_driver_keeps_of_a_million_blocks(monkeypatch: pytest.MonkeyPat
         found: TaskReport = pickle.loads(pickle.dumps(TaskReport(tuple(numbers), tuple(n * 60 for n in numbers), 1.0)))
         return found
 
-    monkeypatch.setattr(on_ray.ray, "wait", lambda refs, **options: (refs[:1], refs[1:]))
-    monkeypatch.setattr(on_ray.ray, "get", sent_report)
+    monkeypatch.setattr("ray.wait", lambda refs, **options: (refs[:1], refs[1:]))
+    monkeypatch.setattr("ray.get", sent_report)
     tracemalloc.start()
     try:
         runner.submit(first, {})
-        _, shuffled = runner.wait()
+        shuffled = output(runner)
         assert [len(blocks) for blocks in shuffled.partitions] == [1] * partitions
         runner.submit(second, {first.id: shuffled})
-        _, counts = runner.wait()
+        counts = output(runner)
         assert len(counts.partitions[0]) == partitions
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    bundles = on_ray._bundles(tasks, partitions)
+    bundles = on_ray._bundles(first)
     assert sum(bundles) == partitions
     # A report and the bundles of each task; each bundle's merged partitions and the empty object at its end.
     assert backend.most <= tasks * (1 + len(bundles)) + partitions + len(bundles) < 35_000
