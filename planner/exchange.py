@@ -158,7 +158,7 @@ class _Distribution:
                 return self.limit(node)
             case RowNumberExec(input, partition):
                 below, placement = self.grouped(*self.visit(input), partition)
-                return replace(node, input=below), placement
+                return replace(node, input=below), replace(placement, skewed=False)
             case UnionExec(inputs):
                 return self.union(node, [self.visit(i) for i in inputs])
             case ExchangeExec():
@@ -342,7 +342,8 @@ class _Distribution:
     def aggregate(self, node: AggregateExec) -> Placed:
         below, placement = self.visit(node.input)
         if groups_together(placement, node.keys) and (node.keys or placement.single):
-            return replace(node, input=below), only_columns(placement, node.schema.ids)
+            together = only_columns(placement, node.schema.ids)
+            return replace(node, input=below), replace(together, skewed=False)  # no task may take part of a group
         found = [split_aggregate(item.call) for item in node.aggregates]
         splits = [s for s in found if s is not None]
         if len(splits) < len(found) or (node.keys and not self.forced and self.many_groups(node)):
