@@ -67,7 +67,8 @@ def known_rates() -> Rates | None:
     gpu = find_gpu()
     if gpu is None:
         return None
-    return _kept(gpu) or Rates(default_cpu(pl.thread_pool_size()), replace(H100, name=gpu.name, memory=gpu.memory))
+    guessed = Rates(default_cpu(pl.thread_pool_size()), replace(H100, name=gpu.name, memory=gpu.memory))
+    return _kept(_key(gpu)) or guessed
 
 
 def measured_rates() -> Rates | None:
@@ -78,29 +79,31 @@ def measured_rates() -> Rates | None:
     gpu = find_gpu()
     if gpu is None:
         return None
-    return _kept(gpu) or _measure_and_keep(gpu)
+    key = _key(gpu)
+    if _kept(key) is None and key not in _found:
+        _found[key] = _measure_both(gpu)
+        keep(key, _found[key])
+    return _found[key]
 
 
-@cache
-def _kept(gpu: Gpu) -> Rates | None:
+_found: dict[str, Rates | None] = {}  # what this process read or measured, by key; None: it failed, once is enough
+
+
+def _kept(key: str) -> Rates | None:
     """The rates in the file, if it has them for this GPU, these cores and these versions."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads(path().read_text())[_key(gpu)]
-        return Rates(DeviceRates(**found["cpu"]), DeviceRates(**found["gpu"]))
-    return None
+    if key not in _found:
+        with suppress(OSError, RuntimeError, ValueError, KeyError, TypeError):  # no file, no home, not what we wrote
+            found = json.loads(path().read_text())[key]
+            _found[key] = Rates(DeviceRates(**found["cpu"]), DeviceRates(**found["gpu"]))
+    return _found.get(key)
 
 
-@cache
-def _measure_and_keep(gpu: Gpu) -> Rates | None:
+def _measure_both(gpu: Gpu) -> Rates | None:
     try:
-        rates = Rates(
-            measure("cpu", f"{pl.thread_pool_size()} cores", inf),
-            measure("gpu", gpu.name, gpu.memory),
-        )
+        cpu = measure("cpu", f"{pl.thread_pool_size()} cores", inf)
+        return Rates(cpu, measure("gpu", gpu.name, gpu.memory))
     except Exception:  # of any kind: a query must not fail because its devices could not be compared
         return None
-    keep(_key(gpu), rates)
-    return rates
 
 
 def path() -> Path:
@@ -109,13 +112,15 @@ def path() -> Path:
     return Path(base or Path.home() / ".cache") / "sqlray" / "devices.json"
 
 
-def keep(key: str, rates: Rates) -> None:
-    """Add rates to the file, whole or not at all; without one that can be written they are measured again."""
+def keep(key: str, rates: Rates | None) -> None:
+    """Add rates to the file, whole or not at all; without one that can be written each process measures again."""
+    if rates is None:
+        return
     with suppress(OSError, RuntimeError):  # RuntimeError: there is no home
         target = path()
         target.parent.mkdir(parents=True, exist_ok=True)
         known: dict[str, object] = {}
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, TypeError):
             known.update(json.loads(target.read_text()))
         known[key] = {"cpu": asdict(rates.cpu), "gpu": asdict(rates.gpu)}
         with NamedTemporaryFile("w", dir=target.parent, prefix="devices-", delete=False) as file:

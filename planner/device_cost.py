@@ -99,7 +99,7 @@ def choose(done: Work | None, rates: Rates) -> tuple[Device, str]:
     if done is None:
         return "cpu", "how many rows it reads is not known"
     if done.resident > rates.gpu.memory * USABLE:
-        return "cpu", f"needs {_gigabytes(done.resident)} of the GPU's {_gigabytes(rates.gpu.memory)}"
+        return "cpu", f"needs {_size(done.resident)}, over {USABLE:.0%} of the GPU's {_size(rates.gpu.memory)}"
     cpu, gpu = seconds(done, rates.cpu), seconds(done, rates.gpu)
     if gpu.total * MARGIN < cpu.total:
         return "gpu", f"about {_time(gpu.total)}, on the CPU {_time(cpu.total)}"
@@ -172,8 +172,11 @@ def _add(done: Work, node: PhysicalPlan, estimates: Estimates, model: CostModel)
 
 
 def _time(value: float) -> str:
-    return f"{value:.2g} s" if value >= 1 else f"{value * 1000:.2g} ms" if value < 0.0995 else f"{value * 1000:.0f} ms"
+    """Seconds in two digits or three: they are estimates."""
+    if value >= 1:
+        return f"{value:.1f} s"
+    return f"{value * 1000:.2g} ms" if value < 0.0995 else f"{value * 1000:.0f} ms"
 
 
-def _gigabytes(size: float) -> str:
+def _size(size: float) -> str:
     return f"{size / 1e9:.1f} GB"
