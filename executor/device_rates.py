@@ -44,7 +44,10 @@ class Gpu:
 
 @cache
 def find_gpu() -> Gpu | None:
-    """The first GPU that this process sees, asked of NVML without starting CUDA; None if it does not tell."""
+    """The first GPU that this process sees, asked of NVML without starting CUDA; None if it does not tell.
+
+    NVML counts in the bus's order, CUDA the fastest first: of several that differ this may be another one.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     handle, name, memory = ctypes.c_void_p(), ctypes.create_string_buffer(96), (ctypes.c_ulonglong * 3)()
     try:

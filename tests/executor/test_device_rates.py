@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from math import inf, isfinite
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +86,45 @@ def test_no_cache_is_no_error(gpu: Path) -> None:
     gpu.parent.write_text("a file where the directory should be")
     keep("one", Rates(default_cpu(1), H100))
     assert known_rates() is not None
+
+
+class FakeNvml:
+    """The library of the driver, with one GPU; the function named ``failing`` fails."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.failing = failing
+        self.asked: list[object] = []
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        def call(*arguments: Any) -> int:
+            if name == self.failing:
+                return 999
+            if "GetHandle" in name:
+                self.asked.append(arguments[0])
+            elif name == "nvmlDeviceGetName":
+                arguments[1].value = b"Fake 9000"
+            elif name == "nvmlDeviceGetMemoryInfo":
+                arguments[1]._obj[0] = 8 * 2**30
+            return 0
+
+        return call
+
+
+@pytest.mark.parametrize(
+    ("visible", "asked"), [(None, 0), ("0", 0), ("3,1", 3), ("GPU-12ab", b"GPU-12ab"), ("MIG-1/2", b"MIG-1/2")]
+)
+def test_the_driver_tells_of_the_gpu(visible: str | None, asked: int | bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_gpu = device_rates.find_gpu.__wrapped__  # without its memory
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    nvml = FakeNvml()
+    monkeypatch.setattr(device_rates.ctypes, "CDLL", lambda name: nvml)
+    assert find_gpu() == GPU
+    assert nvml.asked == [asked]
+    for name in ("nvmlInit_v2", "nvmlDeviceGetName", "nvmlDeviceGetMemoryInfo"):
+        monkeypatch.setattr(device_rates.ctypes, "CDLL", lambda _, name=name: FakeNvml(name))
+        assert find_gpu() is None
 
 
 def test_a_machine_without_nvml_has_no_gpu() -> None:
