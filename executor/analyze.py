@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from executor.blocks import StoredBlock, lazy
+from executor.kernels import KernelOptions
 from executor.metrics import Fallback, OperatorMetrics
 from executor.runners.base import input_blocks
 from executor.runners.local import Inputs, LocalRunner, stored
@@ -70,7 +71,7 @@ class _Task:
             return self._runner.cancellation.requested
 
         started = time.perf_counter()
-        reason = run_fragment(alone, sources, take, self._runner.options)
+        reason = run_fragment(alone, sources, take, KernelOptions(device=self._stage.device))
         if reason is not None:
             self._runner.fallbacks.append(Fallback(self._stage.id, reason))
         self._runner.cancellation.check()

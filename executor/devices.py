@@ -1,7 +1,7 @@
-"""Whether this process has a GPU that kernels can run on, and why a fragment could not.
+"""Whether this process has a GPU that kernels can run on, where stages may run, and why a fragment could not.
 
-Asking costs microseconds and loads nothing. What it cannot see (a GPU that cuDF does not support, an install that is
-broken) shows when the first fragment fails there and runs on the CPU.
+Asking for a GPU costs microseconds and loads nothing. What it cannot see (a GPU that cuDF does not support, an install
+that is broken) shows when the first fragment fails there and runs on the CPU.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import os
 from functools import cache
 from importlib.util import find_spec
 
-from executor.value import Device, NotOnDevice
+from executor.device_rates import known_rates
+from executor.value import NotOnDevice
+from planner.devices import Device, Rates
 from planner.errors import ExecutionError
 
 _INSTALL = 'pip install "sqlray[gpu]"'
@@ -18,24 +20,28 @@ _DRIVERS = ("/dev/nvidia0", "/dev/nvidiactl", "/proc/driver/nvidia/version", "/d
 _LONGEST = 300  # characters of a reason
 
 
-def choose(option: str) -> Device:
-    """The device that the option ``device`` asks for: 'cpu', 'gpu', or 'auto'.
+def choice(option: str, local: bool) -> Device | Rates:
+    """Where the option ``device`` ('cpu', 'gpu' or 'auto') lets stages run: on that device, or on the better of two.
 
-    'auto' is the CPU as long as no cost model tells where the transfer pays: on an H100 beside 16 cores TPC-H took 0.55
-    of the CPU's time at scale 10 from Parquet, 1.1 times it at scale 1, and 3.3 times it from tables in host memory.
+    In a cluster 'auto' is the CPU: its tasks do not ask for GPUs.
+    """
+    if option == "cpu" or (option == "auto" and not local) or gpu_absence() is not None:
+        return "cpu"
+    return "gpu" if option == "gpu" else known_rates() or "cpu"
+
+
+def require(option: str) -> None:
+    """Refuse to run what cannot run as the option ``device`` asks.
 
     Raises:
         ExecutionError: it asks for a GPU that is not there.
     """
-    if option != "gpu":
-        return "cpu"
-    absent = gpu_absence()
+    absent = gpu_absence() if option == "gpu" else None
     if absent is not None:
         raise ExecutionError(
             f"the option device is 'gpu', but {absent}",
             hint=f"{_INSTALL} on a machine with an NVIDIA GPU, or SET device = 'auto'",
         )
-    return "gpu"
 
 
 @cache

@@ -11,7 +11,8 @@ import polars as pl
 
 from executor.dtypes import polars_dtype
 from executor.value import Bounds as ValueBounds
-from executor.value import Device, Scope, Store, Value, native, scaled_bounds
+from executor.value import Scope, Store, Value, native, scaled_bounds
+from planner.devices import Device
 from planner.expr import ColumnId, Field, Schema, column_name
 from planner.physical import Bounds
 from planner.record import record

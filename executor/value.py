@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from executor.dtypes import integer_range, polars_dtype
 from planner import types
+from planner.devices import Device
 from planner.errors import PlanError
 from planner.expr import ColumnId
 from planner.record import record
@@ -28,7 +29,6 @@ from planner.record import record
 INT64_MAX = 2**63 - 1
 INT128_MAX = 2**127 - 1
 
-Device = Literal["cpu", "gpu"]
 Bounds = tuple[int, int]
 
 HAS_REINTERPRET = tuple(int(x) for x in pl.__version__.split(".")[:2]) >= (2, 0)

@@ -34,11 +34,13 @@ class ColumnStatistics:
 
 @record
 class TableStatistics:
-    """Rows (None: unknown), whether the count is exact, and the columns by name."""
+    """Rows (None: unknown), whether the count is exact, the columns by name, and whether the rows are in Parquet files
+    (which a GPU decodes by itself)."""
 
     rows: float | None = None
     exact: bool = False
     columns: Mapping[str, ColumnStatistics] = field(default_factory=dict)
+    parquet: bool = False
 
 
 @record

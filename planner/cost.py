@@ -27,11 +27,12 @@ class Cost:
 
 @record
 class ClusterInfo:
-    """Where the query runs: nodes, cores a node, bytes of memory a node may use."""
+    """Where the query runs: nodes, cores a node, bytes of memory a node may use, and whether that is this process."""
 
     nodes: int = 1
     cpus: int = 1
     memory_limit: int = 8 * 2**30
+    local: bool = False
 
 
 @record

@@ -81,9 +81,11 @@ def explain_stages(
     measured: Mapping[int, Measured] | None = None,
     stages: Mapping[int, MeasuredStage] | None = None,
 ) -> str:
-    """Every stage under a heading; a query that is one stage, of which nothing was measured, has none."""
+    """Every stage under a heading; a query that is one stage, of which nothing was measured, has none. Where there is
+    a GPU, each stage tells its device."""
     if len(graph.stages) == 1 and stages is None:
-        return explain_physical(graph.result.plan, estimates, measured)
+        where = _device(graph.result)
+        return explain_physical(graph.result.plan, estimates, measured) + (f"\nRuns {where}" if where else "")
     parts = []
     for stage in graph.stages:
         body = explain_physical(stage.plan, estimates, measured)
@@ -116,7 +118,15 @@ def _heading(stage: Stage, graph: StageGraph) -> str:
     for item in graph.filters:
         if item.target == stage.id:
             text += f"; {item.column.name} filtered by {item.source_column.name} of stage {item.source}"
-    return text
+    where = _device(stage)
+    return f"{text}; {where}" if where else text
+
+
+def _device(stage: Stage) -> str:
+    """Where a stage runs, and why; nothing where there is only the CPU."""
+    if stage.device == "cpu" and not stage.why:
+        return ""
+    return f"on the {stage.device.upper()}" + (f": {stage.why}" if stage.why else "")
 
 
 def _took(stage: MeasuredStage) -> str:

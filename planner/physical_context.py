@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 
 from planner.cost import CostModel
+from planner.devices import Device, Rates
 from planner.estimates import Estimates
 from planner.record import record
 from planner.statistics import Estimator
@@ -24,6 +25,7 @@ class PhysicalContext:
         skew_limit: bytes of a partition up to which it is one task's, however much smaller the others are.
         dynamic_filters: in a plan of several tasks, let small build sides finish first, so that scans can
             skip what cannot match them.
+        devices: the device of every stage; or what the devices do in a second, where each stage has the choice.
         model: weights of costs.
         estimates: where the planner notes what it estimated of each physical node.
     """
@@ -36,5 +38,6 @@ class PhysicalContext:
     broadcast_limit: int = 64 * 10**6
     skew_limit: int = 64 * 10**6
     dynamic_filters: bool = True
+    devices: Device | Rates = "cpu"
     model: CostModel = field(default_factory=CostModel)
     estimates: Estimates = field(default_factory=Estimates)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
 from planner.algorithms import plan_physical
+from planner.device_cost import place
 from planner.dynamic_filters import DynamicFilter, plan_filters
 from planner.estimates import Estimates
 from planner.exchange import ensure_distribution
@@ -119,6 +120,9 @@ def _spread(
         new = graph.stages[len(stages) :]
         divided = (s if s.id in keyed else divide_skewed(s, started, context.skew_limit) for s in new)
         graph = replace(graph, stages=(*stages, *divided))
+    if context.devices != "cpu":
+        new = graph.stages[len(stages) :]
+        graph = replace(graph, stages=(*stages, *(place(s, context) for s in new)))
     first = precedence(graph.stages, graph.filters, context.estimates, context.broadcast_limit)
     graph = replace(graph, filters=(*filters, *graph.filters), precedence=first)
     return PhysicalQuery(spread, graph, context, partitions, origins, distributed.joins, started)

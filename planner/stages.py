@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
 from planner.catalog import Split
+from planner.devices import Device
 from planner.dynamic_filters import DynamicFilter
 from planner.errors import PlanError
 from planner.estimates import Estimates
@@ -66,6 +67,8 @@ class Stage:
 
     Where several tasks share a partition, ``shares`` says what each task reads, and ``divided`` is the stage whose
     blocks they divide among them; of the other inputs each has the whole partition.
+
+    ``device`` runs the stage's kernels; ``why`` says in a few words what spoke for it, where there was a choice.
     """
 
     id: int
@@ -76,6 +79,8 @@ class Stage:
     name: str = ""
     shares: tuple[Share, ...] = ()
     divided: int | None = None
+    device: Device = "cpu"
+    why: str = ""
 
     def share(self, task: int) -> Share:
         """What task ``task`` reads."""

@@ -18,7 +18,7 @@ from planner.physical import (
     ScanExec,
     SortExec,
 )
-from planner.statistics import DEFAULT_ROWS
+from planner.statistics import DEFAULT_ROWS, column_width
 from planner.tree import walk
 
 _OVERHEAD = 2.0  # a hash table and the kernels' copies of a column, over the column's own bytes
@@ -54,6 +54,33 @@ def working_set(plan: PhysicalPlan, estimates: Estimates) -> float:
     return max(measured.peak(plan), measured.shared)
 
 
+def resident_set(plan: PhysicalPlan, estimates: Estimates) -> float:
+    """Estimated bytes that ``plan`` holds at its worst moment where every operator has the whole of its inputs before
+    it begins and gives its whole output at once, as cuDF's in-memory executor does."""
+    tables = _WorkingSet(estimates)
+    known: dict[int, float] = {}
+
+    def peak(node: PhysicalPlan) -> float:
+        hit = known.get(id(node))
+        if hit is None:
+            held = worst = 0.0
+            for child in node.children():
+                worst = max(worst, held + peak(child))
+                held += estimates.bytes_or(child, 0.0)
+            own = read_bytes(node, estimates) if isinstance(node, ScanExec) else estimates.bytes_or(node, 0.0)
+            hit = known[id(node)] = max(worst, held + own + tables.own(node))
+        return hit
+
+    return peak(plan)
+
+
+def read_bytes(scan: ScanExec, estimates: Estimates) -> float:
+    """Bytes of the columns that a scan reads, before any of its predicates."""
+    known = scan.table.statistics([f.name for f in scan.fields])
+    rows = estimates.rows_or(scan, DEFAULT_ROWS) if known.rows is None else known.rows
+    return rows * sum(column_width(f.dtype, known.columns[f.name]) for f in scan.fields)
+
+
 @dataclass(slots=True)
 class _WorkingSet:
     estimates: Estimates
@@ -74,28 +101,41 @@ class _WorkingSet:
     def measure(self, node: PhysicalPlan) -> float:
         match node:
             case HashJoinExec() | NestedLoopJoinExec():
-                build, probe = node.right, node.left
-                if isinstance(node, HashJoinExec) and node.build == "left":
-                    build, probe = probe, build
-                table = self.held(build)
-                if node.kind is JoinKind.FULL:
-                    table += self.held(probe) * 0.5
+                build, probe = _sides(node)
+                table = self.own(node)
                 return max(self.peak(build) + table, table + self.peak(probe))
-            case AggregateExec(input):
-                state = self.held(node)
-                rows = self.estimates.rows_or(input, DEFAULT_ROWS)
-                if any(a.call.distinct or a.call.name in _HOLDS_ROWS for a in node.aggregates):
-                    state += rows * _ENTRY
-                return self.peak(input) + state
-            case SortExec(input):
-                return self.peak(input) + self.held(input if node.limit is None else node)
-            case RowNumberExec(input):
-                return self.peak(input) + self.held(input)
+            case AggregateExec(input) | SortExec(input) | RowNumberExec(input):
+                return self.peak(input) + self.own(node)
             case _:
                 return max(map(self.peak, node.children()), default=0.0)
+
+    def own(self, node: PhysicalPlan) -> float:
+        """Bytes that ``node`` itself holds."""
+        match node:
+            case HashJoinExec() | NestedLoopJoinExec():
+                build, probe = _sides(node)
+                return self.held(build) + (self.held(probe) * 0.5 if node.kind is JoinKind.FULL else 0.0)
+            case AggregateExec(input):
+                state = self.held(node)
+                if any(a.call.distinct or a.call.name in _HOLDS_ROWS for a in node.aggregates):
+                    state += self.estimates.rows_or(input, DEFAULT_ROWS) * _ENTRY
+                return state
+            case SortExec(input):
+                return self.held(input if node.limit is None else node)
+            case RowNumberExec(input):
+                return self.held(input)
+            case _:
+                return 0.0
 
     def held(self, node: PhysicalPlan) -> float:
         """Bytes of the rows of ``node`` in an operator's table."""
         estimate = self.estimates.get(node)
         rows = DEFAULT_ROWS if estimate.rows is None else estimate.rows
         return rows * (estimate.width * _OVERHEAD + _ENTRY)
+
+
+def _sides(node: HashJoinExec | NestedLoopJoinExec) -> tuple[PhysicalPlan, PhysicalPlan]:
+    """The inputs of a join: the one that it holds, and the one that runs past it."""
+    if isinstance(node, HashJoinExec) and node.build == "left":
+        return node.left, node.right
+    return node.right, node.left

@@ -154,7 +154,7 @@ class Options:
     broadcast_limit: int = _option(parse_size, "64MB", "largest table that is sent whole to every partition of a join")
     skew_limit: int = _option(parse_size, "64MB", "partition that several nodes share if the others are far smaller")
     device: str = _option(
-        _choice("auto", "cpu", "gpu"), "auto", "where kernels run: 'cpu', 'gpu', or 'auto', which is the CPU so far"
+        _choice("auto", "cpu", "gpu"), "auto", "where kernels run: 'cpu', 'gpu', or 'auto', the faster for each stage"
     )
     disabled_rules: tuple[str, ...] = _option(parse_names, "", "optimizer rules to leave out, separated by commas")
     dialect: str = _option(parse_text, "duckdb", "the SQL dialect that queries are written in")

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
 from executor.analyze import AnalyzingRunner
 from executor.arrow_output import to_arrow
 from executor.cancellation import Cancellation
-from executor.devices import choose
+from executor.device_rates import measured_rates
+from executor.devices import choice, require
 from executor.driver import Execution
-from executor.kernels import KernelOptions
 from executor.progress import QueryProgress
 from executor.runners.backend import Backend, RunSettings
 from executor.runners.base import Runner, StageProgress
 from executor.runners.local import LocalBackend, resources
+from planner.devices import Rates
+from planner.estimates import Estimates
 from planner.explain import explain_query
 from planner.logical import LogicalPlan
 from planner.optimizer.context import OptimizerContext
@@ -50,8 +52,8 @@ class PlannedQuery:
 
     @property
     def _settings(self) -> RunSettings:
-        kernels = KernelOptions(device=choose(self.options.device))
-        return RunSettings(self.options.memory_limit, self.options.temp_directory, kernels)
+        require(self.options.device)
+        return RunSettings(self.options.memory_limit, self.options.temp_directory)
 
     def _runner(self, cancellation: Cancellation, progress: StageProgress) -> Runner:
         return self.backend.runner(self._settings, cancellation, progress)
@@ -67,7 +69,7 @@ class PlannedQuery:
 
             def make_runner(cancellation: Cancellation, progress: StageProgress) -> Runner:
                 settings = self._settings
-                analyzing.append(AnalyzingRunner(*resources(settings), cancellation, settings.kernels, progress))
+                analyzing.append(AnalyzingRunner(*resources(settings), cancellation, progress))
                 return analyzing[0]
 
             execution.make_runner = make_runner
@@ -107,5 +109,11 @@ def plan(bound: LogicalPlan, names: tuple[str, ...], options: Options, backend: 
         memory_limit=cluster.memory_limit,
         broadcast_limit=options.broadcast_limit,
         skew_limit=options.skew_limit,
+        devices=choice(options.device, cluster.local),
     )
-    return PlannedQuery(bound, optimized, plan_query(optimized, context), names, options, backend, estimator)
+    physical = plan_query(optimized, context)
+    if isinstance(context.devices, Rates) and any(s.device == "gpu" for s in physical.graph.stages):
+        measured = measured_rates()
+        if measured is not None and measured != context.devices:  # before the first stage on a GPU: see where it pays
+            physical = plan_query(optimized, replace(context, devices=measured, estimates=Estimates()))
+    return PlannedQuery(bound, optimized, physical, names, options, backend, estimator)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Protocol
 
 import pyarrow as pa
 
 from executor.cancellation import Cancellation
 from executor.driver import Execution
-from executor.kernels import KernelOptions
 from executor.runners.base import Runner, StageProgress
 from planner.cost import ClusterInfo
 from planner.record import record
@@ -26,7 +24,6 @@ class RunSettings:
 
     memory_limit: int
     temp_directory: str
-    kernels: KernelOptions = field(default_factory=KernelOptions)
 
 
 class Backend(Protocol):

@@ -42,7 +42,6 @@ class LocalRunner:
     store: BlockStore
     memory_limit: int
     cancellation: Cancellation
-    options: KernelOptions
     progress: StageProgress = lambda stage, tasks, rows, size: None
     fallbacks: list[Fallback] = field(default_factory=list)
     _submitted: list[tuple[Stage, Inputs]] = field(default_factory=list)
@@ -50,10 +49,6 @@ class LocalRunner:
     @property
     def spilled_bytes(self) -> int:
         return self.store.spilled_bytes
-
-    @property
-    def context(self) -> TaskContext:
-        return TaskContext(self.store, self.memory_limit, self.cancellation, self.options)
 
     def tasks(self, stage: Stage) -> tuple[TaskMetrics, ...]:
         return ()
@@ -133,7 +128,9 @@ class LocalRunner:
 
     def _run_task(self, stage: Stage, inputs: Inputs, task: int, take: Callable[[pl.DataFrame], bool]) -> None:
         plan = task_plan(stage, task)
-        reasons = run_task(plan, task_inputs(stage, task, inputs), take, self.context)
+        options = KernelOptions(device=stage.device)
+        context = TaskContext(self.store, self.memory_limit, self.cancellation, options)
+        reasons = run_task(plan, task_inputs(stage, task, inputs), take, context)
         self.fallbacks += [Fallback(stage.id, reason) for reason in reasons]
 
     def _next(
@@ -187,10 +184,10 @@ class LocalBackend:
     """Queries run in this process: nothing has to be started."""
 
     def cluster(self, memory_limit: int) -> ClusterInfo:
-        return ClusterInfo(1, os.cpu_count() or 1, memory_limit)
+        return ClusterInfo(1, os.cpu_count() or 1, memory_limit, local=True)
 
     def runner(self, settings: RunSettings, cancellation: Cancellation, progress: StageProgress) -> LocalRunner:
-        return LocalRunner(*resources(settings), cancellation, settings.kernels, progress)
+        return LocalRunner(*resources(settings), cancellation, progress)
 
     def dataset(self, execution: Execution, schema: pa.Schema) -> None:
         return None

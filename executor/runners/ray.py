@@ -37,6 +37,7 @@ from ray.exceptions import (
 
 from executor.cancellation import Cancellation
 from executor.driver import Execution
+from executor.kernels import KernelOptions
 from executor.metrics import Fallback, TaskMetrics
 from executor.runners import bootstrap
 from executor.runners.backend import RunSettings
@@ -289,7 +290,7 @@ class RayBackend:
             count,
             attempt.memory_limit,
             settings.temp_directory,
-            settings.kernels,
+            KernelOptions(device=stage.device),
             attempt.schema,
             bundles,
         )

@@ -81,7 +81,7 @@ class ParquetTable:
             else:
                 found[name] = self._columns[name] = self._column(name, rows)
                 self._samples.pop(name, None)
-        return TableStatistics(rows, True, found)
+        return TableStatistics(rows, True, found, parquet=True)
 
     def _column(self, name: str, rows: int) -> ColumnStatistics:
         groups = [g for k in self.keys for g in column_groups(_footer(k), name)]

@@ -28,8 +28,11 @@ import polars as pl
 import pyarrow as pa
 
 import sqlray
+from executor.device_rates import known_rates, measured_rates
 from executor.devices import failure, gpu_absence
 from executor.kernels import KernelOptions, compile_fragment, gpu_engine, optimizations
+from planner.device_cost import choose, seconds, work
+from planner.devices import H100, Rates, default_cpu
 from planner.record import record
 from sqlray.options import machine_memory
 from sqlray.tpch_data import generate, table_paths
@@ -100,6 +103,9 @@ def main() -> None:
             report.line(fact)
         absent = gpu_absence()
         report.line(f"no GPU columns: {absent}" if absent else _warm_up())
+        rates = measured_rates() if arguments.model and not absent else None
+        for device in (rates.cpu, rates.gpu) if rates else ():
+            report.line(f"measured: {device}")
         deadline = time.perf_counter() + arguments.limit
         for source in ("parquet", "memory") if arguments.memory else ("parquet",):
             engines = _open(source, table_paths(arguments.data), absent is None)
@@ -114,6 +120,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3, help="runs of each query on each engine")
     parser.add_argument("--memory", action="store_true", help="from tables in the host's memory too")
     parser.add_argument("--profile", action="store_true", help="tell cuDF's slowest operators of each query")
+    parser.add_argument("--model", action="store_true", help="measure the devices, and tell what is expected of them")
     parser.add_argument("--limit", type=float, default=math.inf, help="seconds after which no query is started")
     parser.add_argument("--output", type=Path, help="a file for the same lines")
     return parser.parse_args()
@@ -209,6 +216,8 @@ def _table(engines: Engines, arguments: argparse.Namespace, deadline: float, rep
             f"{engines.source:8} {number:5} {_number(first, 10)} {_number(gpu.best, 9)} {_number(cpu.best, 9)} "
             f"{_number(duck.best, 9)} {_ratio(cpu, gpu, 8)} {_ratio(duck, gpu, 10)}  {result}"
         )
+        if arguments.model:
+            report.line(_expected(engines.session, number))
         if arguments.profile and gpu.error is None:
             report.line(_profile(engines.session, number))
     report.line(
@@ -241,6 +250,20 @@ def _verdict(number: int, gpu: Timing, cpu: Timing, duck: Timing) -> str:
     assert cpu.answer is not None
     problem = compare(gpu.answer, cpu.answer, SORT_KEYS.get(number, ()), TOLERANCE)
     return "ok" if problem is None else f"WRONG: {problem}"
+
+
+def _expected(session: sqlray.Session, number: int) -> str:
+    """What the model of costs expects of a query on either device, and where its stages would therefore run."""
+    rates = known_rates() or Rates(default_cpu(pl.thread_pool_size()), H100)
+    physical = planned_query(session, query(number)).physical
+    expected, devices = [0.0, 0.0], []
+    for stage in physical.graph.stages:
+        done = work(stage, physical.estimates, physical.context.model)
+        devices.append(choose(done, rates)[0])
+        if done is not None:
+            for i, device in enumerate((rates.gpu, rates.cpu)):
+                expected[i] += seconds(done, device).total
+    return f"{'expected':14} GPU {expected[0]:.3f}, CPU {expected[1]:.3f}; auto: {', '.join(devices)}"
 
 
 def _profile(session: sqlray.Session, number: int) -> str:

@@ -20,6 +20,7 @@ from tpch_queries import NUMBERS, TABLES, query
 translator = pytest.importorskip(
     "cudf_polars.dsl.translate", reason="cudf-polars (the gpu extra) is not installed", exc_type=ImportError
 )
+pytestmark = pytest.mark.cudf
 
 
 def errors(stage: Stage) -> list[str]:

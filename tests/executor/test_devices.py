@@ -6,6 +6,7 @@ The fake collects on the CPU what was compiled for the GPU, so that the GPU's fo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -17,7 +18,9 @@ from executor.kernels import KernelOptions
 from executor.metrics import Fallback
 from executor.runners import task
 from executor.value import NotOnDevice
+from planner.devices import H100, Rates, default_cpu
 from planner.errors import ExecutionError
+from sqlray import pipeline
 from sqlray.tpch_verify import SORT_KEYS, compare
 from tests.planned import planned_query, run
 from tpch_queries import NUMBERS, TABLES, query
@@ -27,6 +30,7 @@ UNSUPPORTED = pl.exceptions.ComputeError("'cuda' conversion failed: NotImplement
 LOST = RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered")
 UNTRANSLATED = NotOnDevice("cuDF does not check casts (to Int32)")
 WRAPPED = ExecutionError("the query failed while it ran: something")  # as `kernels.collect` raises what it catches
+FAST = Rates(default_cpu(1), replace(H100, launch=0.0, start=0.0))  # worth it for a few rows
 FAILURES = (OUT_OF_MEMORY, UNSUPPORTED, LOST, UNTRANSLATED, WRAPPED)
 
 
@@ -143,8 +147,9 @@ def test_explain_analyze_tells(gpu: None, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "gpu_absence", lambda: "there is none")
-    assert devices.choose("cpu") == devices.choose("auto") == "cpu"
+    assert [devices.choice(option, True) for option in ("cpu", "gpu", "auto")] == ["cpu"] * 3
     session = sqlray.connect(device="gpu")
+    assert "GPU" not in session.sql("select 1").explain()
     with pytest.raises(ExecutionError, match="'gpu', but there is none") as caught:
         session.sql("select 1").to_arrow()
     assert 'pip install "sqlray[gpu]"' in str(caught.value)
@@ -152,9 +157,64 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert session.sql("select 1").fetchall() == [(1,)]
 
 
-def test_with_a_gpu(gpu: None) -> None:
-    assert devices.choose("cpu") == devices.choose("auto") == "cpu"
-    assert devices.choose("gpu") == "gpu"
+def test_with_a_gpu(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "known_rates", lambda: FAST)
+    assert [devices.choice(option, True) for option in ("cpu", "gpu", "auto")] == ["cpu", "gpu", FAST]
+    assert [devices.choice(option, False) for option in ("cpu", "gpu", "auto")] == ["cpu", "gpu", "cpu"]
+    monkeypatch.setattr(devices, "known_rates", lambda: None)  # its driver does not tell of it
+    assert devices.choice("auto", True) == "cpu"
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_auto_runs_a_stage_where_it_is_cheaper(
+    staged: bool, session: sqlray.Session, gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the GPU reads Parquet and groups, and gets no rows of other stages; all on the local runner."""
+    picky = replace(FAST, gpu=replace(FAST.gpu, upload=1e-3))
+    monkeypatch.setattr(devices, "known_rates", lambda: picky)
+    monkeypatch.setattr(pipeline, "measured_rates", lambda: picky)
+    for name, value in {"device": "cpu", "staged": staged, "partitions": 2 if staged else 0}.items():
+        session.set_option(name, value)
+    expected = session.sql(query(3)).to_arrow()
+    session.set_option("device", "auto")
+    for error in (None, *FAILURES):
+        fake = FakeGpu(error)
+        monkeypatch.setattr(task, "collect", fake)
+        planned = planned_query(session, query(3))
+        stages = planned.physical.graph.stages
+        on_gpu = {s.id for s in stages if s.device == "gpu"}
+        assert on_gpu == {s.id for s in stages if not s.inputs}
+        answer, metrics = run(planned)
+        assert compare(answer, expected, SORT_KEYS[3]) is None
+        assert fake.calls
+        assert {f.stage for f in metrics.fallbacks} == (set() if error is None else on_gpu)
+    text = session.sql(query(3)).explain()
+    assert text.count("n the GPU: about") == len(on_gpu)
+    assert text.count("n the CPU: about") == len(stages) - len(on_gpu)
+    monkeypatch.setattr(task, "collect", FakeGpu())
+    analyzed = session.sql(query(3)).explain(analyze=True)
+    assert analyzed.count("n the GPU: about") == len(on_gpu)
+
+
+def test_devices_are_measured_before_the_first_stage_on_a_gpu(
+    session: sqlray.Session, gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = replace(FAST, gpu=replace(FAST.gpu, start=1e6))
+    asked: list[Rates] = []
+
+    def measured() -> Rates:
+        asked.append(slow)
+        return slow
+
+    monkeypatch.setattr(pipeline, "measured_rates", measured)
+    for name, value in {"device": "auto", "staged": False, "partitions": 0}.items():
+        session.set_option(name, value)
+    for known, times in ((slow, 0), (FAST, 1)):
+        monkeypatch.setattr(devices, "known_rates", lambda known=known: known)
+        stage = planned_query(session, query(1)).physical.graph.result
+        assert stage.device == "cpu"
+        assert "starting" in stage.why
+        assert len(asked) == times
 
 
 def test_what_keeps_a_gpu_from_being_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from planner.physical_planner import plan_query
 from planner.stages import StageGraph
 from planner.statements import Query
 from planner.statistics import Estimator
-from tests.golden.tables import tpch_tables
+from tests.golden.tables import FixedTable, tpch_tables
 from tests.rules.cases import normalized
 from tpch_queries import query
 
@@ -30,10 +31,10 @@ def path(number: int) -> Path:
     return Path(__file__).parent / "tpch" / f"q{number:02}.txt"
 
 
-def bound(number: int) -> LogicalPlan:
-    """A TPC-H query as the binder gives it."""
+def bound(number: int, tables: Mapping[str, FixedTable] | None = None) -> LogicalPlan:
+    """A TPC-H query as the binder gives it, over the tables at scale 1 if no others are given."""
     sql = query(number)
-    statement = bind(parse(sql)[0], BindContext(tpch_tables().get, _no_files, sql))
+    statement = bind(parse(sql)[0], BindContext((tables or tpch_tables()).get, _no_files, sql))
     assert isinstance(statement, Query)
     return statement.plan
 

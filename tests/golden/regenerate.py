@@ -11,8 +11,9 @@ from pathlib import Path
 
 from executor.sources.files import open_files
 from tests.conftest import TPCH_TABLES
+from tests.golden import placement
 from tests.golden.plans import path, text
-from tests.golden.tables import tpch_tables, write_statistics
+from tests.golden.tables import scaled_tables, tpch_tables, write_statistics
 
 
 def main(arguments: list[str]) -> None:
@@ -20,8 +21,11 @@ def main(arguments: list[str]) -> None:
         directory = Path(arguments[0])
         write_statistics({name: open_files(str(directory / f"{name}.parquet")) for name in TPCH_TABLES})
         tpch_tables.cache_clear()
+        scaled_tables.cache_clear()
     for number in range(1, 23):
         path(number).write_text(text(number))
+    for name in placement.DEVICES:
+        placement.path(name).write_text(placement.text(name))
 
 
 if __name__ == "__main__":

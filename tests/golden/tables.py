@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -34,7 +34,7 @@ class FixedTable:
 
     def statistics(self, columns: Sequence[str]) -> TableStatistics:
         found = {c: self.known.columns[c] for c in columns}
-        return TableStatistics(self.known.rows, self.known.exact, found)
+        return replace(self.known, columns=found)
 
     def splits(self) -> tuple[Split, ...]:
         return self.parts
@@ -44,6 +44,30 @@ class FixedTable:
 def tpch_tables() -> Mapping[str, FixedTable]:
     """The eight tables by name."""
     return {name: _table(name, stored) for name, stored in json.loads(PATH.read_text()).items()}
+
+
+@cache
+def scaled_tables(scale: int, parquet: bool) -> Mapping[str, FixedTable]:
+    """The tables as they are at another scale, in Parquet files or in the host's memory."""
+    return {name: _scaled(table, scale, parquet) for name, table in tpch_tables().items()}
+
+
+def _scaled(table: FixedTable, scale: int, parquet: bool) -> FixedTable:
+    """A table with more rows: of keys, and of what is nearly one, there are more values too."""
+    known = table.known
+    assert known.rows is not None
+    if table.name in ("nation", "region"):
+        return replace(table, known=replace(known, parquet=parquet))
+    columns = {}
+    for name, column in known.columns.items():
+        key = name.endswith("key") and name[2:] not in ("nationkey", "regionkey")
+        if key:
+            column = replace(column, max=column.max * scale)
+        if key or (column.ndv or 0.0) > known.rows / 2:
+            column = replace(column, ndv=(column.ndv or 0.0) * scale)
+        columns[name] = column
+    parts = tuple(replace(s, rows=(s.rows or 0) * scale, bytes=(s.bytes or 0) * scale) for s in table.parts)
+    return replace(table, known=TableStatistics(known.rows * scale, True, columns, parquet), parts=parts)
 
 
 def _table(name: str, stored: Any) -> FixedTable:

@@ -1,0 +1,182 @@
+"""What a stage takes on the CPU and on a GPU, and which of them therefore runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from planner.cost import CostModel
+from planner.devices import Device, DeviceRates, Rates
+from planner.estimates import Estimates
+from planner.expr import Column
+from planner.physical import (
+    AggregateExec,
+    FilterExec,
+    HashJoinExec,
+    InputExec,
+    NestedLoopJoinExec,
+    PhysicalPlan,
+    ProjectExec,
+    RowNumberExec,
+    ScanExec,
+    SortExec,
+    UnionExec,
+)
+from planner.physical_context import PhysicalContext
+from planner.record import record
+from planner.stages import Stage
+from planner.tree import walk
+from planner.working_set import read_bytes, resident_set
+
+MARGIN = 1.3
+"""How many times faster than the CPU the GPU must be expected to be: estimates of rows are often off by as much, and a
+wrong choice for the GPU costs more (its start, copies, perhaps a fallback) than one against it."""
+
+USABLE = 0.5
+"""The share of a device's memory that a stage may be expected to need: the rest is for the kernels' own buffers, for
+whoever else uses the device, and for estimates that were low."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What all tasks of a stage do together.
+
+    Args:
+        decoded: bytes of columns read from Parquet.
+        copied: bytes of tables and blocks in the host's memory.
+        returned: bytes of the rows that come out.
+        stream, join, group, sort: units of the kernels' work (``CostModel``).
+        resident: bytes that a task holds at once where every operator's rows are held whole.
+    """
+
+    decoded: float = 0.0
+    copied: float = 0.0
+    returned: float = 0.0
+    stream: float = 0.0
+    join: float = 0.0
+    group: float = 0.0
+    sort: float = 0.0
+    operators: int = 0
+    tasks: int = 1
+    resident: float = 0.0
+
+
+@record
+class Seconds:
+    """What a stage takes on a device, by what it is spent on."""
+
+    copies: float
+    parquet: float
+    kernels: float
+    starts: float
+
+    @property
+    def total(self) -> float:
+        return self.copies + self.parquet + self.kernels + self.starts
+
+    @property
+    def most(self) -> str:
+        """What takes the longest, in words."""
+        parts = {
+            "copies to and from it": self.copies,
+            "reading Parquet": self.parquet,
+            "kernels": self.kernels,
+            "starting them": self.starts,
+        }
+        name = max(parts, key=parts.__getitem__)
+        return f"{_time(parts[name])} of it {name}"
+
+
+def place(stage: Stage, context: PhysicalContext) -> Stage:
+    """The stage on the device that runs it."""
+    if not isinstance(context.devices, Rates):
+        return replace(stage, device=context.devices)
+    device, why = choose(work(stage, context.estimates, context.model), context.devices)
+    return replace(stage, device=device, why=why)
+
+
+def choose(done: Work | None, rates: Rates) -> tuple[Device, str]:
+    """The device for a stage that does this, and why; None is work of which too little is known."""
+    if done is None:
+        return "cpu", "how many rows it reads is not known"
+    if done.resident > rates.gpu.memory * USABLE:
+        return "cpu", f"needs {_size(done.resident)}, over {USABLE:.0%} of the GPU's {_size(rates.gpu.memory)}"
+    cpu, gpu = seconds(done, rates.cpu), seconds(done, rates.gpu)
+    if gpu.total * MARGIN < cpu.total:
+        return "gpu", f"about {_time(gpu.total)}, on the CPU {_time(cpu.total)}"
+    return "cpu", f"about {_time(cpu.total)}, on the GPU {_time(gpu.total)}, {gpu.most}"
+
+
+def seconds(done: Work, rates: DeviceRates) -> Seconds:
+    """What work takes on a device; its tasks run one after the other."""
+    kernels = done.stream / rates.stream + done.join / rates.join + done.group / rates.group + done.sort / rates.sort
+    return Seconds(
+        copies=done.copied / rates.upload + done.returned / rates.download,
+        parquet=done.decoded / rates.decode,
+        kernels=kernels,
+        starts=done.tasks * (rates.start + done.operators * rates.launch),
+    )
+
+
+def work(stage: Stage, estimates: Estimates, model: CostModel) -> Work | None:
+    """What a stage does; None if the size of one of its operators is not known."""
+    nodes = list(walk(stage.plan))
+    if any(estimates.get(n).rows is None for n in nodes):
+        return None
+    done = Work(operators=len(nodes), tasks=stage.tasks)
+    for node in nodes:
+        _add(done, node, estimates, model)
+    done.returned = estimates.bytes_or(stage.plan, 0.0)
+    done.resident = resident_set(stage.plan, estimates) / stage.tasks
+    return done
+
+
+def _add(done: Work, node: PhysicalPlan, estimates: Estimates, model: CostModel) -> None:
+    """Count the work of one operator."""
+    known = estimates.get(node)
+    rows = known.rows or 0.0
+    inputs = [estimates.get(child) for child in node.children()]
+    read = [i.rows or 0.0 for i in inputs]
+    match node:
+        case ScanExec(table):
+            statistics = table.statistics(())
+            size = read_bytes(node, estimates)
+            if statistics.parquet:
+                done.decoded += size
+            else:
+                done.copied += size
+            tested = rows if statistics.rows is None else statistics.rows
+            done.stream += model.filter(tested).cpu * len(node.predicates)
+        case InputExec():
+            done.copied += (known.bytes or 0.0) * (1 if node.partitioned else done.tasks)
+        case FilterExec():
+            done.stream += model.filter(read[0]).cpu + rows * model.output_row
+        case ProjectExec(_, items):
+            computed = sum(not isinstance(i.expr, Column) for i in items)
+            done.stream += model.project(read[0], computed).cpu
+        case UnionExec():
+            done.stream += rows * model.output_row
+        case HashJoinExec():
+            build, probe = (0, 1) if node.build == "left" else (1, 0)
+            done.join += model.hash_join_cpu(read[build], read[probe], rows, known.width)
+        case NestedLoopJoinExec():
+            done.join += model.nested_loop(read[0], read[1], inputs[1].width, rows).cpu
+        case AggregateExec():
+            done.group += model.aggregate(read[0], rows, known.width).cpu
+        case SortExec(limit=limit):
+            top = None if limit is None else limit + node.offset
+            done.sort += model.sort(read[0], inputs[0].width, top).cpu
+        case RowNumberExec():
+            done.sort += model.sort(read[0], inputs[0].width).cpu
+        case _:
+            pass  # constants, limits: nothing that counts
+
+
+def _time(value: float) -> str:
+    """Seconds in two digits or three: they are estimates."""
+    if value >= 1:
+        return f"{value:.1f} s"
+    return f"{value * 1000:.2g} ms" if value < 0.0995 else f"{value * 1000:.0f} ms"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"
