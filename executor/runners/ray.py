@@ -16,7 +16,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isqrt
+from math import inf, isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,8 @@ _SMALLER = 4  # a task that was killed for memory runs again in so many times mo
 _ATTEMPTS = 4  # … and so many times
 _MOST_OBJECTS = 10_000  # blocks of one shuffle; beyond, tasks give back bundles of partitions, which are merged
 _USABLE = 0.8  # of the memory that Ray leaves to the processes of a node
+_SIDE_BY_SIDE = 2  # small tasks that run on a node at a time, so that one computes while the other stores or fetches
+_HOLDS = 3  # times its input that a task may hold
 
 cloudpickle.register_pickle_by_value(bootstrap)  # type: ignore[no-untyped-call]
 _run = ray.remote(bootstrap.run_in_worker)
@@ -98,6 +100,7 @@ class _Attempt:
     stage: Stage
     task: int
     inputs: Mapping[int, StageOutput]
+    claim: float
     memory_limit: int
     schema: pa.Schema | None = None
     number: int = 1
@@ -296,22 +299,25 @@ class RayBackend:
         )
         payload, tables = dump_task(sent, _detached)
         name = f"sqlray query {runner.query} stage {stage.id}: {stage.name}"
-        refs = self._remote(name, runner, 1 + (len(bundles) or count), "run", payload, len(tables), *tables, *blocks)
+        returned = 1 + (len(bundles) or count)
+        refs = self._remote(name, runner, attempt.claim, returned, "run", payload, len(tables), *tables, *blocks)
         attempt.partitions = refs[1:]
-        self._claimed[refs[0]] = runner.claim
+        self._claimed[refs[0]] = attempt.claim
         return refs[0]
 
     def merge(self, stage: Stage, bundle: list[ObjectRef[Any]], size: int, runner: RayRunner) -> list[ObjectRef[Any]]:
         """Start a task that makes ``size`` partitions of what every task of a stage gave for them."""
         name = f"sqlray query {runner.query} stage {stage.id}: merge"
-        return self._remote(name, runner, size + 1, "merge", *bundle)[:size]
+        return self._remote(name, runner, 1, size + 1, "merge", *bundle)[:size]
 
     def look(self, what: str, runner: RayRunner, function: str, *arguments: Any) -> ObjectRef[Any]:
         """Start a task that gives one table."""
-        return self._remote(f"sqlray query {runner.query}: {what}", runner, 2, function, *arguments)[0]
+        return self._remote(f"sqlray query {runner.query}: {what}", runner, 1, 2, function, *arguments)[0]
 
-    def _remote(self, name: str, runner: RayRunner, count: int, function: str, *arguments: Any) -> list[ObjectRef[Any]]:
-        options = {"num_cpus": runner.claim, "num_returns": count, "max_retries": _RETRIES, "name": name}
+    def _remote(
+        self, name: str, runner: RayRunner, cpus: float, count: int, function: str, *arguments: Any
+    ) -> list[ObjectRef[Any]]:
+        options = {"num_cpus": cpus, "num_returns": count, "max_retries": _RETRIES, "name": name}
         sent = (self._digest, self._archive, runner.cluster.cpus, function, *arguments)
         refs: list[ObjectRef[Any]] = _run.options(**options).remote(*sent)
         return refs
@@ -384,13 +390,14 @@ class RayRunner:
     ) -> None:
         """Start a stage. With a ``schema`` its blocks have these columns, under their users' names."""
         self._stages[stage.id] = _Unfinished(stage)
+        shared = self._side_by_side(stage, inputs)
+        claim, memory_limit = max(1.0, self.claim // shared), self.cluster.memory_limit // shared
         self.progress(stage, 0, 0, 0)
         for task in range(stage.tasks):
-            self._start(_Attempt(stage, task, inputs, self.cluster.memory_limit, schema))
+            self._start(_Attempt(stage, task, inputs, claim, memory_limit, schema))
 
     def has_room(self) -> bool:
-        slots = self.cluster.nodes * int(self.cluster.cpus // self.claim)
-        return len(self._attempts) < slots
+        return sum(a.claim for a in self._attempts.values()) < self.cluster.nodes * self.cluster.cpus
 
     def wait(self) -> tuple[Stage, StageOutput] | None:
         while True:
@@ -445,6 +452,21 @@ class RayRunner:
             timer.start()
         self._attempts.clear()
         self._stages.clear()
+
+    def _side_by_side(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> int:
+        """The tasks of a stage that share a node: several where there are more than nodes, and they are small."""
+        if stage.tasks <= self.cluster.nodes:
+            return 1
+        size = 0.0
+        for leaf in walk(stage.plan):
+            match leaf:
+                case InputExec(source):
+                    size += inputs[source].bytes / (stage.tasks if leaf.partitioned else 1)
+                case ScanExec(table):
+                    size += sum(inf if s.bytes is None else s.bytes for s in table.splits()) / stage.tasks
+                case _:
+                    pass
+        return _SIDE_BY_SIDE if size * _HOLDS * _SIDE_BY_SIDE <= self.cluster.memory_limit else 1
 
     def _start(self, attempt: _Attempt) -> None:
         self._attempts[self.backend.start(attempt, self)] = attempt

@@ -40,10 +40,19 @@ from planner import types
 from planner.cost import ClusterInfo
 from planner.expr import AggregateCall, Column, Field, Schema, mint
 from planner.logical import AggregateItem
-from planner.physical import AggregateExec, ExchangeExec, HashPartitioned, PhysicalPlan, ScanExec, Single, ValuesExec
+from planner.physical import (
+    AggregateExec,
+    ExchangeExec,
+    HashPartitioned,
+    InputExec,
+    PhysicalPlan,
+    ScanExec,
+    Single,
+    ValuesExec,
+)
 from planner.physical_context import PhysicalContext
 from planner.physical_planner import PhysicalQuery
-from planner.stages import cut
+from planner.stages import Stage, cut
 from planner.statistics import Estimator
 from tests.planned import planned_query
 
@@ -187,7 +196,7 @@ class NoCluster(on_ray.RayBackend):
         self.given: weakref.WeakSet[Ref] = weakref.WeakSet()
         self.most = 0
 
-    def _remote(self, name: str, runner: on_ray.RayRunner, count: int, function: str, *arguments: Any) -> list[Any]:
+    def _remote(self, name: str, runner: Any, cpus: float, count: int, function: str, *arguments: Any) -> list[Any]:
         refs = [Ref() for _ in range(count)]
         self.given.update(refs)
         self.most = max(self.most, len(self.given))
@@ -238,3 +247,18 @@ def test_what_the_driver_keeps_of_a_million_blocks(monkeypatch: pytest.MonkeyPat
     # A report and the bundles of each task; each bundle's merged partitions and the empty object at its end.
     assert backend.most <= tasks * (1 + len(bundles)) + partitions + len(bundles) < 35_000
     assert peak < 200e6
+
+
+@pytest.mark.parametrize(("tasks", "size", "claim"), [(1, 0, 8.0), (4, 0, 4.0), (4, 1 << 20, 4.0), (4, MEMORY, 8.0)])
+def test_small_tasks_share_a_node(tasks: int, size: int, claim: float) -> None:
+    """Where there are more than nodes: a large one has a node for itself."""
+    schema = Schema((Field(mint(), "k", types.BIGINT, False),))
+    runner = on_ray.RayRunner(
+        NoCluster(), SETTINGS, ClusterInfo(1, 8, MEMORY), 8.0, 1, Cancellation(), lambda *progress: None
+    )
+    block = on_ray.RemoteBlock(Ref(), 1, size)  # type: ignore[arg-type]
+    source = StageOutput(schema, Single(), [[block]])
+    runner.submit(Stage(1, InputExec(0, schema), None, tasks, (0,)), {0: source})
+    attempts = list(runner._attempts.values())
+    assert [a.claim for a in attempts] == [claim] * tasks
+    assert {a.memory_limit for a in attempts} == {int(MEMORY * claim / 8)}

@@ -385,4 +385,4 @@ def test_workers_get_the_packages(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180
     )
-    assert ran.stdout.strip() == "[(42,)]", ran.stderr
+    assert ran.stdout.strip().endswith("[(42,)]"), ran.stdout + ran.stderr  # after what Ray has to say of its workers
