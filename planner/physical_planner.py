@@ -157,15 +157,13 @@ def _changes(old: PhysicalQuery, new: PhysicalQuery) -> list[str]:
             found.append(f"{condition}: {meeting} instead of {before}")
     known = {s.divided for s in old.graph.stages}
     for stage in new.graph.stages:
-        if stage.divided not in known:
-            found += _divided(stage, new)
+        if stage.divided is not None and stage.divided not in known:
+            found += _divided(stage, new.started[stage.divided])
     return found
 
 
-def _divided(stage: Stage, query: PhysicalQuery) -> list[str]:
+def _divided(stage: Stage, leaf: StartedStage) -> list[str]:
     """How the tasks of a stage share the partitions of an input."""
-    assert stage.divided is not None
-    leaf = query.started[stage.divided]
     assert leaf.sizes is not None
     count = len({s.index for s in stage.shares})
     sizes = leaf.sizes.merged(count)

@@ -36,7 +36,7 @@ def session() -> Iterator[sqlray.Session]:
         made.register("items", pl.DataFrame({"i": [n // 2 for n in range(ROWS)], "price": range(ROWS)}))
         made.register("clicks", pl.DataFrame({"c": [7 if n % 10 else n for n in range(ROWS)], "at": range(ROWS)}))
         small = {(exchange, "_SMALL_SCAN"): 1, (exchange, "_SMALL_SORT"): 1, (working_set, "_NODE_BYTES"): 10**6}
-        pieces = {(task, "_PIECE"): 10**5, (task, "_STEP"): 10**4, (task, "_SHARE"): 10**3}
+        pieces = {(task, "_PIECE"): 10**5, (task, "_STEP"): 5 * 10**5, (task, "_SHARE"): 10**3}
         for (module, name), size in {**small, **pieces}.items():
             patches.enter_context(mock.patch.object(module, name, size))
         yield made
