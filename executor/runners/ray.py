@@ -59,7 +59,7 @@ from planner.cost import ClusterInfo
 from planner.errors import ExecutionError, SqlrayError, UnsupportedError
 from planner.errors import OutOfMemoryError as QueryOutOfMemoryError
 from planner.expr import Field, SortKey, column_name
-from planner.physical import InputExec, PhysicalPlan, ScanExec
+from planner.physical import InputExec, LimitExec, PhysicalPlan, ScanExec, SortExec
 from planner.record import record
 from planner.stages import Stage, task_plan
 from planner.tree import transform_up, walk
@@ -405,7 +405,8 @@ class RayRunner:
             unfinished = self._finished(attempt, report)
             if unfinished.tasks == attempt.stage.tasks:
                 del self._stages[attempt.stage.id]
-                return attempt.stage, self._output(unfinished)
+                output = self._output(unfinished)
+                return attempt.stage, self._pinned(output) if _picks_rows(attempt.stage) else output
             if self.has_room():
                 return None
 
@@ -498,6 +499,15 @@ class RayRunner:
                     at = task if stage.output is None else i
                     partitions[at].append(RemoteBlock(ref, report.rows[i], report.bytes[i]))
         return StageOutput(stage.plan.schema, stage.output, partitions)
+
+    def _pinned(self, output: StageOutput) -> StageOutput:
+        """The same rows in objects of this process, which are never computed again: another run of their tasks could
+        pick other rows, and readers of the stage, or of its partitions, would not see the same ones."""
+
+        def pin(block: RemoteBlock) -> RemoteBlock:
+            return replace(block, ref=ray.put(self._get(block.ref, "a stage that picks rows")))
+
+        return replace(output, partitions=[[pin(b) for b in _remote(blocks)] for blocks in output.partitions])
 
     def _next_report(self) -> tuple[_Attempt, TaskReport]:
         """The next task that has finished; one that was killed for memory is started again in smaller pieces."""
@@ -593,6 +603,17 @@ def _nodes() -> list[dict[str, float]]:
     if not found:
         raise ExecutionError("the Ray cluster has no node with a CPU", hint="add one with `ray start --address=…`")
     return found
+
+
+def _picks_rows(stage: Stage) -> bool:
+    """Whether it is left open which rows a stage gives: the first that come, or some of those that sort alike."""
+    for node in walk(stage.plan):
+        match node:
+            case LimitExec() | ScanExec(limit=int()) | SortExec(limit=int()):
+                return True
+            case _:
+                pass
+    return False
 
 
 def _place(stage: Stage, task: int) -> str:

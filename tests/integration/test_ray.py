@@ -11,8 +11,9 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -23,6 +24,8 @@ from ray.cluster_utils import Cluster
 import sqlray
 from executor.progress import Progress, QueryProgress
 from executor.runners import worker
+from executor.runners.base import StageOutput
+from executor.runners.ray import RayRunner, RemoteBlock
 from planner.stages import Stage
 from tests.conftest import TPCH_TABLES
 from tests.planned import planned_query
@@ -176,6 +179,31 @@ def test_nodes_share_a_key_that_most_rows_have(session: sqlray.Session) -> None:
     text = session.sql(sql, hot=hot, names=names).explain(analyze=True)
     assert "tasks share partition" in text
     assert "range [name" in text
+
+
+def test_rows_picked_at_will_are_picked_once(session: sqlray.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads them: their blocks are put into the store by this process, so that no task runs again for them."""
+    made: list[RemoteBlock] = []
+    read: list[list[RemoteBlock]] = []
+    finish, submit = RayRunner._output, RayRunner.submit
+
+    def output(runner: RayRunner, *args: Any) -> StageOutput:
+        found = finish(runner, *args)
+        made.extend(b for b in found.blocks() if isinstance(b, RemoteBlock))
+        return found
+
+    def start(runner: RayRunner, stage: Stage, inputs: Mapping[int, StageOutput], *args: Any) -> None:
+        read.extend([b for b in inputs[i].blocks() if isinstance(b, RemoteBlock)] for i in stage.inputs)
+        submit(runner, stage, inputs, *args)
+
+    monkeypatch.setattr(RayRunner, "_output", output)
+    monkeypatch.setattr(RayRunner, "submit", start)
+    session.set_option("partitions", 3)
+    session.set_option("broadcast_limit", 1)
+    sql = "with few as materialized (select v from t limit 1000) select count(*) from few a join few b on a.v = b.v"
+    assert session.sql(sql, t=ROWS).fetchall() == [(1000,)]
+    picked = next(blocks for blocks in read if sum(b.rows for b in blocks) == 1000)
+    assert {b.ref for b in picked}.isdisjoint({b.ref for b in made})
 
 
 def test_a_task_that_fails_when_it_runs_again_has_no_rows_to_give() -> None:
