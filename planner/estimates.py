@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 
+from planner.cardinality import DEFAULT_ROWS
 from planner.catalog import ColumnStatistics
 from planner.cost import Cost
 from planner.expr import ColumnId
@@ -56,3 +57,8 @@ class Estimates:
     def bytes_or(self, node: PhysicalPlan, default: float) -> float:
         size = self.get(node).bytes
         return default if size is None else size
+
+    def assumed_bytes(self, node: PhysicalPlan) -> float:
+        """The estimated bytes, or those of a table of which nothing is known."""
+        known = self.get(node)
+        return known.bytes if known.bytes is not None else DEFAULT_ROWS * max(known.width, 8.0)

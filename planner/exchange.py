@@ -64,7 +64,6 @@ from planner.placement import (
 )
 from planner.record import record
 from planner.started import StartedStage
-from planner.statistics import DEFAULT_ROWS
 
 _SMALL_SCAN = 32 * 2**20  # bytes of a table that one task reads alone
 _SMALL_SORT = 32 * 2**20  # bytes that one task sorts alone
@@ -227,7 +226,7 @@ class _Distribution:
             below = self.estimates.inherit(part, node)
         elif placement.order == node.keys:
             return replace(node, input=below), Placement(self.partitions)
-        elif not node.offset and (self.forced or self.bytes(node.input) > _SMALL_SORT):
+        elif not node.offset and (self.forced or self.estimates.assumed_bytes(node.input) > _SMALL_SORT):
             return replace(node, input=self.ranges(below, node.keys)), Placement(self.partitions)
         return replace(node, input=self.exchange(below, Single())), SINGLE
 
@@ -258,7 +257,7 @@ class _Distribution:
         if at_left.single and at_right.single:
             return replace(node, left=left, right=right), SINGLE
         legal = LEGAL[node.kind]
-        smaller = self.bytes(node.left) < self.bytes(node.right)
+        smaller = self.estimates.assumed_bytes(node.left) < self.estimates.assumed_bytes(node.right)
         if legal.broadcast_left and not at_right.single and (smaller or not legal.broadcast_right or at_left.single):
             made = replace(node, left=self.broadcast(left), right=right)
             return made, only_columns(at_right, node.schema.ids)
@@ -320,8 +319,8 @@ class _Distribution:
         for option in options:
             option.left_stays = option.left_stays or option.left_keys in left[1].keys
             option.right_stays = option.right_stays or option.right_keys in right[1].keys
-            option.bytes = 0.0 if option.left_stays else self.bytes(node.left)
-            option.bytes += 0.0 if option.right_stays else self.bytes(node.right)
+            option.bytes = 0.0 if option.left_stays else self.estimates.assumed_bytes(node.left)
+            option.bytes += 0.0 if option.right_stays else self.estimates.assumed_bytes(node.right)
         return min(options, key=lambda o: o.bytes)
 
     def prefers_broadcast(self, side: PhysicalPlan, shuffle: _Shuffle | None) -> bool:
@@ -332,10 +331,6 @@ class _Distribution:
         if known is None or known > self.context.broadcast_limit:
             return False
         return known * self.partitions <= shuffle.bytes
-
-    def bytes(self, node: PhysicalPlan) -> float:
-        known = self.estimates.get(node)
-        return known.bytes if known.bytes is not None else DEFAULT_ROWS * max(known.width, 8.0)
 
     # ------------------------------------------------------------------------------------------------- aggregation
 

@@ -97,7 +97,7 @@ class Rest:
         if made is node:
             return node
         if isinstance(made, HashJoinExec):
-            sides = (self._bytes(made.left), self._bytes(made.right))
+            sides = (self._estimates.assumed_bytes(made.left), self._estimates.assumed_bytes(made.right))
             made = replace(made, build=build_side(made.kind, *sides))
         known = self._estimates.get(node)
         old = [self._estimates.rows_or(c, DEFAULT_ROWS) for c in node.children()]
@@ -105,10 +105,6 @@ class Rest:
         rows = max(new, default=0.0) if known.rows is None else corrected(made, known.rows, old, new)
         self._estimates.put(made, replace(known, rows=rows))
         return made
-
-    def _bytes(self, node: PhysicalPlan) -> float:
-        known = self._estimates.get(node)
-        return known.bytes if known.bytes is not None else DEFAULT_ROWS * max(known.width, 8.0)
 
     def _leaf(self, node: PhysicalPlan) -> InputExec | None:
         """The leaf for ``node`` if it is the output of a stage that has started."""

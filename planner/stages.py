@@ -188,7 +188,7 @@ class _Cutter:
         self.made_of: dict[int, int] = {}
         self._estimates = estimates
         self._next = max((s.id for s in started), default=-1) + 1
-        self._outputs = {s.id: (s.output, s.tasks) for s in started}
+        self._partitions = {s.id: partition_count(s.output, s.tasks) for s in started}
 
     def add(
         self,
@@ -201,7 +201,7 @@ class _Cutter:
         made = self._next
         self._next += 1
         self.stages.append(Stage(made, plan, output, tasks, inputs, name))
-        self._outputs[made] = output, tasks
+        self._partitions[made] = partition_count(output, tasks)
         return made
 
     def fragment(self, plan: PhysicalPlan) -> tuple[PhysicalPlan, tuple[int, ...], int]:
@@ -232,12 +232,11 @@ class _Cutter:
         """What stands in the reader's fragment for ``node``; the stage below it is made if it is new."""
         if isinstance(node, MaterializeExec):
             stage = self.stage(node)
-            output, tasks = self._outputs[stage]
-            return InputExec(stage, node.schema, tasks if output is None else 1)
+            return InputExec(stage, node.schema, self._partitions[stage])
         if isinstance(node.input, MaterializeExec) and isinstance(node.target, (Single, Broadcast)):
             return InputExec(self.stage(node.input), node.schema)  # its blocks are there for everyone
         stage = self.stage(node)
-        return InputExec(stage, node.schema, _partitions(node.target))
+        return InputExec(stage, node.schema, self._partitions[stage])
 
     def stage_of(self, node: ExchangeExec | MaterializeExec | InputExec) -> int | None:
         """The stage that was made of ``node``, if one was."""
@@ -270,10 +269,13 @@ def _tasks(fragment: PhysicalPlan) -> int:
     return counts.pop() if counts else 1
 
 
-def _partitions(target: Partitioning) -> int:
-    match target:
+def partition_count(output: Partitioning | None, tasks: int) -> int:
+    """The output partitions of a stage of so many tasks."""
+    match output:
         case HashPartitioned(_, count) | RangePartitioned(_, count) | Arbitrary(count):
             return count
+        case None:
+            return tasks
         case _:
             return 1
 

@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, check):
         command.add_argument("--data", metavar="DIR", help="directory with the tables as Parquet files")
         _add_scale(command)
-        command.add_argument("--queries", type=_queries, default=list(NUMBERS), metavar="LIST", help="such as 1,3,5-8")
+        numbers = list(NUMBERS)
+        command.add_argument("--queries", type=query_numbers, default=numbers, metavar="LIST", help="such as 1,3,5-8")
         command.add_argument("--memory-limit", metavar="SIZE", help="sqlray's memory_limit, such as 2GB")
         command.add_argument("--partitions", metavar="N", help="force the plan into stages of N partitions")
         command.add_argument(
@@ -95,7 +96,7 @@ def _peers(text: str) -> list[str]:
     return peers
 
 
-def _queries(text: str) -> list[int]:
+def query_numbers(text: str) -> list[int]:
     numbers: list[int] = []
     for part in text.split(","):
         first, _, last = part.strip().removeprefix("q").partition("-")

@@ -10,7 +10,7 @@ import polars as pl
 
 from executor.metrics import Fallback, TaskMetrics
 from planner.expr import Field, Schema, SortKey
-from planner.physical import Arbitrary, HashPartitioned, InputExec, Partitioning, RangePartitioned
+from planner.physical import InputExec, Partitioning
 from planner.stages import Stage
 from planner.started import StageSizes
 
@@ -120,14 +120,3 @@ class Runner(Protocol):
     def close(self) -> None:
         """Stop what runs and forget everything."""
         ...
-
-
-def partition_count(output: Partitioning | None, tasks: int) -> int:
-    """The output partitions of a stage of so many tasks."""
-    match output:
-        case HashPartitioned(_, count) | RangePartitioned(_, count) | Arbitrary(count):
-            return count
-        case None:
-            return tasks
-        case _:
-            return 1

@@ -21,13 +21,13 @@ from executor.kernels import KernelOptions
 from executor.metrics import Fallback, TaskMetrics
 from executor.ranges import every
 from executor.runners.backend import RunSettings
-from executor.runners.base import Block, StageOutput, StageProgress, input_blocks, partition_count
+from executor.runners.base import Block, StageOutput, StageProgress, input_blocks
 from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task
 from planner.cost import ClusterInfo
 from planner.errors import CancelledError
 from planner.expr import Field, SortKey, column_name
 from planner.physical import InputExec
-from planner.stages import Stage, task_plan
+from planner.stages import Stage, partition_count, task_plan
 from planner.tree import walk
 
 _QUEUE = 4  # batches that a result may run ahead of its reader

@@ -35,13 +35,14 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
+from executor.blocks import to_block, to_frame
 from executor.cancellation import Cancellation
 from executor.driver import Execution
 from executor.kernels import KernelOptions
 from executor.metrics import Fallback, TaskMetrics
 from executor.runners import bootstrap
 from executor.runners.backend import RunSettings
-from executor.runners.base import Block, Runner, StageOutput, StageProgress, input_blocks, partition_count
+from executor.runners.base import Block, Runner, StageOutput, StageProgress, input_blocks
 from executor.runners.worker import (
     BlocksTable,
     ClusterInput,
@@ -49,8 +50,6 @@ from executor.runners.worker import (
     TaskReport,
     dump_task,
     given,
-    to_block,
-    to_frame,
 )
 from executor.sources.base import engine_schema
 from executor.sources.memory import MemoryTable
@@ -61,7 +60,7 @@ from planner.errors import OutOfMemoryError as QueryOutOfMemoryError
 from planner.expr import Field, SortKey, column_name
 from planner.physical import InputExec, LimitExec, PhysicalPlan, ScanExec, SortExec
 from planner.record import record
-from planner.stages import Stage, task_plan
+from planner.stages import Stage, partition_count, task_plan
 from planner.tree import transform_up, walk
 
 if TYPE_CHECKING:

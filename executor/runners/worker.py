@@ -15,9 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from executor.arrow_output import to_arrow
-from executor.blocks import BlockStore, StoredBlock, lazy, table
-from executor.blocks import to_block as to_block
-from executor.blocks import to_frame as to_frame
+from executor.blocks import BlockStore, StoredBlock, lazy, table, to_block, to_frame
 from executor.cancellation import Cancellation
 from executor.kernels import KernelOptions
 from executor.ranges import every

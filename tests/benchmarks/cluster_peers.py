@@ -46,6 +46,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
+from sqlray.tpch import query_numbers
 from tpch_queries import NUMBERS, query
 
 ENGINES = ("sqlray-ray", "sqlray-local", "daft-ray", "spark")
@@ -118,7 +119,7 @@ def _arguments() -> argparse.Namespace:
         metavar="NAME[=PYTHON]",
         help=f"one of {', '.join(ENGINES)}, and its interpreter (default: this one); the first is the one compared",
     )
-    run.add_argument("--queries", type=_numbers, default=tuple(NUMBERS), help="such as 1,3,5-9; all by default")
+    run.add_argument("--queries", type=query_numbers, default=list(NUMBERS), help="such as 1,3,5-9; all by default")
     run.add_argument("--runs", type=int, default=1, help="runs of each query on each engine; the median counts")
     run.add_argument("--timeout", type=float, default=180.0, help="seconds for each query")
     run.add_argument("--cores", type=int, default=os.cpu_count(), help="of each engine")
@@ -138,14 +139,6 @@ def _engine(text: str) -> tuple[str, str]:
     if name not in ENGINES:
         raise argparse.ArgumentTypeError(f"there is no engine '{name}'; engines: {', '.join(ENGINES)}")
     return name, python or sys.executable
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        numbers += range(int(first), int(last or first) + 1)
-    return tuple(numbers)
 
 
 def _gigabytes(text: str) -> int:

@@ -23,6 +23,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 import sqlray
+from sqlray.tpch import query_numbers
 from tests.conftest import TPCH_TABLES
 from tests.integration.test_ray import same, workers
 from tpch_queries import NUMBERS, query
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; exits 1 if an answer was wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.failures", description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="a directory of TPC-H Parquet files")
-    parser.add_argument("--queries", default=",".join(map(str, NUMBERS)))
+    parser.add_argument("--queries", type=query_numbers, default=list(NUMBERS))
     parser.add_argument("--kills", type=int, default=3, help="runs of each query in which a worker dies")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         for table in TPCH_TABLES:
             for each in (local, session):
                 each.register(table, str(given.data / f"{table}.parquet"))
-        for number in map(int, given.queries.split(",")):
+        for number in given.queries:
             expected = local.sql(query(number)).to_arrow()
             session.sql(query(number)).to_arrow()
             usual, _ = _run(session, number)

@@ -35,6 +35,7 @@ from planner.device_cost import choose, seconds, work
 from planner.devices import H100, Rates, default_cpu
 from planner.record import record
 from sqlray.options import machine_memory
+from sqlray.tpch import query_numbers
 from sqlray.tpch_data import generate, table_paths
 from sqlray.tpch_verify import SORT_KEYS, compare
 from tests.planned import planned_query, run
@@ -116,7 +117,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a directory with a Parquet file for each table")
     parser.add_argument("--scale", type=float, default=1.0, help="of the data that is generated if there is none")
-    parser.add_argument("--queries", type=_numbers, default=tuple(NUMBERS), help="such as 1,3,5-9; all by default")
+    parser.add_argument("--queries", type=query_numbers, default=list(NUMBERS), help="such as 1,3,5-9; all by default")
     parser.add_argument("--runs", type=int, default=3, help="runs of each query on each engine")
     parser.add_argument("--memory", action="store_true", help="from tables in the host's memory too")
     parser.add_argument("--profile", action="store_true", help="tell cuDF's slowest operators of each query")
@@ -124,14 +125,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=float, default=math.inf, help="seconds after which no query is started")
     parser.add_argument("--output", type=Path, help="a file for the same lines")
     return parser.parse_args()
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        numbers += range(int(first), int(last or first) + 1)
-    return tuple(numbers)
 
 
 def _facts(data: Path) -> Iterable[str]:

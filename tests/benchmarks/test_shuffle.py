@@ -27,7 +27,7 @@ import pytest
 import ray
 
 import sqlray
-from executor.blocks import BlockStore, table
+from executor.blocks import BlockStore, table, to_block
 from executor.cancellation import Cancellation
 from executor.driver import Execution
 from executor.kernels import compile_fragment, stream
@@ -35,7 +35,7 @@ from executor.runners import ray as on_ray
 from executor.runners.backend import RunSettings
 from executor.runners.base import StageOutput
 from executor.runners.task import PartitionSink
-from executor.runners.worker import TaskReport, to_block
+from executor.runners.worker import TaskReport
 from planner import types
 from planner.cost import ClusterInfo
 from planner.expr import AggregateCall, Column, Field, Schema, mint
