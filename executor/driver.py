@@ -64,6 +64,7 @@ class Execution:
             frames.close()
             self.metrics.spilled_bytes = runner.spilled_bytes
             self.metrics.fallbacks = list(dict.fromkeys(runner.fallbacks))
+            self.metrics.device = runner.device_times
             self.metrics.seconds = time.perf_counter() - started
             runner.close()
 

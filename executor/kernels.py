@@ -14,8 +14,10 @@ from typing import TypeVar, cast
 import polars as pl
 from polars.exceptions import OutOfBoundsError, PanicException
 
+from executor import device_frames
 from executor.arrow_output import to_arrow
 from executor.checks import execution_error
+from executor.device_frames import DeviceFrame, DeviceTimes
 from executor.dtypes import polars_dtype
 from executor.expressions import conjunction, translate
 from executor.frame import Context, Frame, KernelOptions, column_value, output, select, stored, unify_frames
@@ -23,6 +25,7 @@ from executor.kernels_aggregate import aggregate
 from executor.kernels_join import hash_join, nested_loop_join
 from executor.kernels_sort import head, limit, row_number, sort
 from executor.sources.base import Source
+from executor.sources.memory import MemoryTable
 from executor.split_pruning import remaining_splits
 from executor.value import Value, native
 from planner import types
@@ -46,7 +49,7 @@ from planner.physical import (
     ValuesExec,
 )
 
-__all__ = ["KernelOptions", "collect", "compile_fragment", "optimizations", "stream", "to_arrow"]
+__all__ = ["KernelOptions", "collect", "compile_fragment", "optimizations", "run_on_device", "stream", "to_arrow"]
 
 T = TypeVar("T")
 
@@ -75,39 +78,31 @@ def optimizations() -> pl.QueryOptFlags:
     return flags
 
 
-def gpu_engine() -> pl.GPUEngine:
-    """cuDF, which runs a plan wholly or raises.
-
-    It allocates plain GPU memory: in the default, which the host shares, a query that does not fit crawls for minutes
-    where it should fail and run on the CPU.
-    """
-    memory = {"qualname": "rmm.mr.CudaAsyncMemoryResource"}
-    return pl.GPUEngine(executor="in-memory", raise_on_fail=True, memory_resource_config=memory)
-
-
-def collect(lazy: pl.LazyFrame, options: KernelOptions | None = None) -> pl.DataFrame:
-    """Run a compiled fragment to its end.
+def collect(lazy: pl.LazyFrame) -> pl.DataFrame:
+    """Run a fragment that was compiled for the CPU to its end.
 
     Raises:
         ExecutionError: it failed.
     """
-    options = options or KernelOptions()
-    if options.device == "gpu":
-        device = gpu_engine()
-        return _run(lambda engine, flags: lazy.collect(engine=device, optimizations=flags))
     return _run(lambda engine, flags: lazy.collect(engine=engine, optimizations=flags))
 
 
-def stream(lazy: pl.LazyFrame, take: Callable[[pl.DataFrame], bool], options: KernelOptions | None = None) -> None:
-    """Run a compiled fragment and hand over its rows batch by batch, in order; ``take`` returns True to stop.
+def run_on_device(lazy: pl.LazyFrame, times: DeviceTimes) -> DeviceFrame:
+    """Run a fragment that was compiled for the GPU there, and leave its rows there.
+
+    Raises:
+        Exception: of any kind, if the GPU cannot.
+    """
+    return device_frames.run(lazy, optimizations(), times)
+
+
+def stream(lazy: pl.LazyFrame, take: Callable[[pl.DataFrame], bool], batch_rows: int | None = None) -> None:
+    """Run a fragment that was compiled for the CPU and hand over its rows batch by batch, in order; ``take`` returns
+    True to stop.
 
     Raises:
         ExecutionError: it failed.
     """
-    options = options or KernelOptions()
-    if options.device == "gpu":
-        take(collect(lazy, options))
-        return
     taken = False
 
     def offer(batch: pl.DataFrame) -> bool:
@@ -121,7 +116,7 @@ def stream(lazy: pl.LazyFrame, take: Callable[[pl.DataFrame], bool], options: Ke
             offer,
             engine=engine,
             maintain_order=True,
-            chunk_size=options.batch_rows,
+            chunk_size=batch_rows,
             optimizations=flags,
         ),
         may_repeat=lambda: not taken,
@@ -208,7 +203,11 @@ def _scan(plan: ScanExec, context: Context) -> Frame:
     names = list(dict.fromkeys(f.name for f in plan.fields)) or [_narrowest(table)]
     read = {f.id: Value(pl.col(f.name), f.dtype, nullable=f.nullable) for f in plan.fields}
     scope = context.scope(read, plan.bounds)
-    lazy = table.scan(names, remaining_splits(plan, scope))
+    splits = remaining_splits(plan, scope)
+    if context.device == "gpu" and isinstance(table, MemoryTable):
+        lazy = table.scan_on_device(names, splits)
+    else:
+        lazy = table.scan(names, splits)
     test = conjunction(plan.predicates, scope)
     if test is not None:
         lazy = lazy.filter(test)

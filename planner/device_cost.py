@@ -138,12 +138,13 @@ def _add(done: Work, node: PhysicalPlan, estimates: Estimates, model: CostModel)
     read = [i.rows or 0.0 for i in inputs]
     match node:
         case ScanExec(table):
-            statistics = table.statistics(())
+            statistics = table.statistics(tuple(dict.fromkeys(f.name for f in node.fields)))
             size = read_bytes(node, estimates)
             if statistics.parquet:
                 done.decoded += size
             else:
-                done.copied += size
+                # The copy is kept. A table that was read so many times is taken to be read as many times more.
+                done.copied += max(size - statistics.resident, 0.0) / (1 + statistics.reads)
             tested = rows if statistics.rows is None else statistics.rows
             done.stream += model.filter(tested).cpu * len(node.predicates)
         case InputExec():

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
+from executor.device_frames import DeviceTimes
 from executor.metrics import Fallback, TaskMetrics
 from planner.expr import Field, Schema, SortKey
 from planner.physical import InputExec, Partitioning
@@ -77,6 +78,11 @@ class Runner(Protocol):
     @property
     def fallbacks(self) -> Sequence[Fallback]:
         """What ran on the CPU so far because the GPU could not run it."""
+        ...
+
+    @property
+    def device_times(self) -> DeviceTimes:
+        """What tasks took on GPUs so far."""
         ...
 
     def tasks(self, stage: Stage) -> tuple[TaskMetrics, ...]:

@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 import polars as pl
 import pyarrow as pa
 
-from executor.blocks import BlockStore, StoredBlock, lazy
+from executor.blocks import BlockStore, Computed, StoredBlock, lazy
 from executor.cancellation import Cancellation
+from executor.device_frames import DeviceTimes
 from executor.driver import Execution
 from executor.kernels import KernelOptions
 from executor.metrics import Fallback, TaskMetrics
 from executor.ranges import every
 from executor.runners.backend import RunSettings
 from executor.runners.base import Block, StageOutput, StageProgress, input_blocks
-from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task
+from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task, undivided
 from planner.cost import ClusterInfo
 from planner.errors import CancelledError
 from planner.expr import Field, SortKey, column_name
@@ -44,6 +45,7 @@ class LocalRunner:
     cancellation: Cancellation
     progress: StageProgress = lambda stage, tasks, rows, size: None
     fallbacks: list[Fallback] = field(default_factory=list)
+    device_times: DeviceTimes = field(default_factory=DeviceTimes)
     _submitted: list[tuple[Stage, Inputs]] = field(default_factory=list)
 
     @property
@@ -65,12 +67,12 @@ class LocalRunner:
         self.progress(stage, 0, 0, 0)
         for task in range(stage.tasks):
 
-            def take(frame: pl.DataFrame, done: int = task) -> bool:
-                sink.take(frame, done)
+            def take(rows: Computed, done: int = task) -> bool:
+                sink.take(rows, done)
                 self.progress(stage, done, sink.rows, sink.bytes)
                 return self.cancellation.requested
 
-            self._run_task(stage, inputs, task, take)
+            self._run_task(stage, inputs, task, take, undivided(stage.output))
             self.progress(stage, task + 1, sink.rows, sink.bytes)
         partitions = sink.finish()
         self.progress(stage, stage.tasks, sink.rows, sink.bytes)
@@ -97,12 +99,13 @@ class LocalRunner:
                 self.progress(stage, 0, 0, 0)
                 for task in range(stage.tasks):
 
-                    def take(frame: pl.DataFrame, done: int = task) -> bool:
+                    def take(batch: Computed, done: int = task) -> bool:
                         nonlocal rows, size
-                        rows += frame.height
-                        size += int(frame.estimated_size())
+                        assert isinstance(batch, pl.DataFrame)
+                        rows += batch.height
+                        size += int(batch.estimated_size())
                         self.progress(stage, done, rows, size)
-                        return offer(frame)
+                        return offer(batch)
 
                     self._run_task(stage, inputs, task, take)
                     if abandoned.is_set() or self.cancellation.requested:
@@ -126,10 +129,13 @@ class LocalRunner:
             abandoned.set()
             worker.join()
 
-    def _run_task(self, stage: Stage, inputs: Inputs, task: int, take: Callable[[pl.DataFrame], bool]) -> None:
+    def _run_task(
+        self, stage: Stage, inputs: Inputs, task: int, take: Callable[[Computed], bool], keep: bool = False
+    ) -> None:
+        """Run a task; ``keep`` lets rows stay on the GPU that computed them."""
         plan = task_plan(stage, task)
         options = KernelOptions(device=stage.device)
-        context = TaskContext(self.store, self.memory_limit, self.cancellation, options)
+        context = TaskContext(self.store, self.memory_limit, self.cancellation, options, keep, self.device_times)
         reasons = run_task(plan, task_inputs(stage, task, inputs), take, context)
         self.fallbacks += [Fallback(stage.id, reason) for reason in reasons]
 

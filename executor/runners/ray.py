@@ -37,6 +37,7 @@ from ray.exceptions import (
 
 from executor.blocks import to_block, to_frame
 from executor.cancellation import Cancellation
+from executor.device_frames import DeviceTimes
 from executor.driver import Execution
 from executor.kernels import KernelOptions
 from executor.metrics import Fallback, TaskMetrics
@@ -377,6 +378,7 @@ class RayRunner:
     progress: StageProgress
     spilled_bytes: int = 0
     fallbacks: list[Fallback] = field(default_factory=list)
+    device_times: DeviceTimes = field(default_factory=DeviceTimes)
     _attempts: dict[ObjectRef[Any], _Attempt] = field(default_factory=dict)
     _stages: dict[int, _Unfinished] = field(default_factory=dict)
     _metrics: dict[int, list[TaskMetrics]] = field(default_factory=dict)
@@ -535,6 +537,7 @@ class RayRunner:
             took = TaskMetrics(report.seconds, report.spilled_bytes)
             self._metrics.setdefault(attempt.stage.id, []).append(took)
             self.fallbacks += [Fallback(attempt.stage.id, reason) for reason in report.fallbacks]
+            self.device_times.add(report.device)
             return attempt, report
 
     def _next_ready(self, refs: list[ObjectRef[Any]]) -> ObjectRef[Any]:

@@ -9,14 +9,16 @@ import io
 import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import field
 from typing import Any, TypeAlias
 
 import polars as pl
 import pyarrow as pa
 
 from executor.arrow_output import to_arrow
-from executor.blocks import BlockStore, StoredBlock, lazy, table, to_block, to_frame
+from executor.blocks import BlockStore, Computed, StoredBlock, lazy, table, to_block, to_frame
 from executor.cancellation import Cancellation
+from executor.device_frames import DeviceTimes
 from executor.kernels import KernelOptions
 from executor.ranges import every
 from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task
@@ -61,6 +63,7 @@ class TaskReport:
     seconds: float = 0.0
     spilled_bytes: int = 0
     fallbacks: tuple[str, ...] = ()
+    device: DeviceTimes = field(default_factory=DeviceTimes)
     error: SqlrayError | None = None
 
 
@@ -156,8 +159,8 @@ def run(payload: bytes, tables: int, *blocks: pa.Table) -> Iterator[TaskReport |
     try:
         sink = PartitionSink(store, task.output, task.partitions)
 
-        def take(frame: pl.DataFrame) -> bool:
-            sink.take(frame)
+        def take(rows: Computed) -> bool:
+            sink.take(rows)
             return False
 
         context = TaskContext(store, task.memory_limit, Cancellation(), task.options)
@@ -174,6 +177,7 @@ def run(payload: bytes, tables: int, *blocks: pa.Table) -> Iterator[TaskReport |
             time.perf_counter() - started,
             store.spilled_bytes,
             tuple(fallbacks),
+            context.times,
         )
         rows = (_handed_over(p, task, store) for p in partitions)
         if task.bundles:

@@ -10,6 +10,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from executor import device_frames, residents
+from executor.device_frames import DeviceFrame
 from executor.sources.base import conform, engine_schema, readable
 from planner import types
 from planner.catalog import ColumnStatistics, Split, TableStatistics
@@ -39,7 +41,13 @@ class MemoryTable:
                 self._statistics[name] = column_statistics(
                     self.frame.get_column(name), self.schema.field(name).type, name in self.unique
                 )
-        return TableStatistics(self.frame.height, True, {c: self._statistics[c] for c in columns})
+        return TableStatistics(
+            self.frame.height,
+            True,
+            {c: self._statistics[c] for c in columns},
+            resident=residents.resident_bytes(self.frame, columns),
+            reads=residents.reads(self.frame),
+        )
 
     def splits(self) -> tuple[Split, ...]:
         rows = self.frame.height
@@ -54,11 +62,28 @@ class MemoryTable:
 
     def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
         readable(self.schema, columns, self.name)
+        self._note_read(splits)
         frame = self.frame
         if splits is not None:
             parts = [self.part(s) for s in splits]
             frame = pl.concat(parts) if parts else frame.clear()
         return conform(frame.lazy(), frame.schema, self.schema, columns)
+
+    def scan_on_device(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
+        """The same rows of the copy that the GPU keeps; it is made when they are read there first."""
+        readable(self.schema, columns, self.name)
+        self._note_read(splits)
+
+        def read(names: Sequence[str]) -> DeviceFrame:
+            copy = residents.columns(self.frame, names)
+            return copy if splits is None else device_frames.pieces(copy, [s.part for s in splits])
+
+        schema = {name: self.frame.schema[name] for name in columns}
+        return conform(device_frames.source(schema, read), self.frame.schema, self.schema, columns)
+
+    def _note_read(self, splits: Sequence[Split] | None) -> None:
+        if splits is None or any(s.part[0] == 0 for s in splits):  # of a query's tasks, one reads the first row
+            residents.note_read(self.frame)
 
 
 def column_statistics(values: pl.Series, dtype: pa.DataType, unique: bool = False) -> ColumnStatistics:

@@ -15,8 +15,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from executor.device_frames import gpu_engine
 from executor.dtypes import polars_dtype
-from executor.kernels import KernelOptions, compile_fragment, gpu_engine
+from executor.kernels import KernelOptions, compile_fragment
 from executor.value import NotOnDevice
 from planner import types
 from planner.expr import Expr, Field, Literal, Schema, column, column_name, new_field

@@ -1,10 +1,8 @@
-"""Where fragments run: the option `device`, and the CPU in place of a GPU that fails, told from a fake GPU.
-
-The fake collects on the CPU what was compiled for the GPU, so that the GPU's forms of expressions are run too.
-"""
+"""Where fragments run: the option `device`, and the CPU in place of a GPU that fails, told from a fake GPU."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +11,9 @@ import polars as pl
 import pytest
 
 import sqlray
-from executor import devices
+from executor import devices, residents
+from executor.blocks import BlockStore, Computed
+from executor.cancellation import Cancellation
 from executor.kernels import KernelOptions
 from executor.metrics import Fallback
 from executor.runners import task
@@ -22,6 +22,7 @@ from planner.devices import H100, Rates, default_cpu
 from planner.errors import ExecutionError
 from sqlray import pipeline
 from sqlray.tpch_verify import SORT_KEYS, compare
+from tests.executor.fake_gpu import FakeGpu
 from tests.planned import planned_query, run
 from tpch_queries import NUMBERS, TABLES, query
 
@@ -32,33 +33,6 @@ UNTRANSLATED = NotOnDevice("cuDF does not check casts (to Int32)")
 WRAPPED = ExecutionError("the query failed while it ran: something")  # as `kernels.collect` raises what it catches
 FAST = Rates(default_cpu(1), replace(H100, launch=0.0, start=0.0))  # worth it for a few rows
 FAILURES = (OUT_OF_MEMORY, UNSUPPORTED, LOST, UNTRANSLATED, WRAPPED)
-
-
-class FakeGpu:
-    """In place of `kernels.collect`: every call fails, or every second one; ``late`` after the work."""
-
-    def __init__(self, error: Exception | None = None, every: int = 1, late: bool = False) -> None:
-        self.error = error
-        self.every = every
-        self.late = late
-        self.calls = 0
-
-    def __call__(self, lazy: pl.LazyFrame, options: KernelOptions) -> pl.DataFrame:
-        assert options.device == "gpu"
-        self.calls += 1
-        fails = self.error is not None and self.calls % self.every == 0
-        if fails and not self.late:
-            raise self.error
-        frame = lazy.collect()
-        if fails:
-            raise self.error
-        return frame
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU in this process."""
-    monkeypatch.setattr(devices, "gpu_absence", lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -72,18 +46,19 @@ def session(tpch_data: Path) -> Iterator[sqlray.Session]:
 @pytest.mark.parametrize("staged", [False, True])
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_stage_that_fails_runs_on_the_cpu(
-    number: int, staged: bool, session: sqlray.Session, gpu: None, monkeypatch: pytest.MonkeyPatch
+    number: int, staged: bool, session: sqlray.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"device": "cpu", "staged": staged, "partitions": 2 if staged else 0}.items():
         session.set_option(name, value)
     expected, metrics = run(planned_query(session, query(number)))
     assert metrics.fallbacks == []
     session.set_option("device", "gpu")
+    FakeGpu().install(monkeypatch)
     planned = planned_query(session, query(number))
     every_stage = {stage.id for stage in planned.physical.graph.stages}
     fakes = [FakeGpu(), FakeGpu(LOST, every=2), FakeGpu(OUT_OF_MEMORY, late=True), *map(FakeGpu, FAILURES)]
     for fake in fakes:
-        monkeypatch.setattr(task, "collect", fake)
+        fake.install(monkeypatch)
         answer, metrics = run(planned)
         assert compare(answer, expected, SORT_KEYS.get(number, ())) is None
         fell_back = {f.stage for f in metrics.fallbacks}
@@ -92,7 +67,7 @@ def test_a_stage_that_fails_runs_on_the_cpu(
         elif fake.every == 1:
             assert fell_back == every_stage
         else:
-            assert bool(fell_back) == (fake.calls >= fake.every)
+            assert bool(fell_back) == (fake.plans >= fake.every)
         assert {f.reason for f in metrics.fallbacks} <= {devices.failure(fake.error or LOST)}
 
 
@@ -108,39 +83,40 @@ def test_a_reason_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("error", [None, LOST])
-def test_rows_are_handed_over_once(error: Exception | None, gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_handed_over_once(error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes wrong behind the kernels is no reason to start again."""
-    fake = FakeGpu(error)
-    monkeypatch.setattr(task, "collect", fake)
+    fake = FakeGpu(error).install(monkeypatch)
     planned = planned_query(sqlray.connect(device="gpu"), "select x from (values (1), (2)) as t(x)")
-    taken: list[pl.DataFrame] = []
+    taken: list[Computed] = []
 
-    def take(frame: pl.DataFrame) -> bool:
-        taken.append(frame)
+    def take(rows: Computed) -> bool:
+        taken.append(rows)
         raise OSError("no space left")
 
+    store = BlockStore(1 << 20, str(tmp_path))
+    context = task.TaskContext(store, 1 << 20, Cancellation(), KernelOptions(device="gpu"))
+
     with pytest.raises((OSError, ExecutionError), match=r"no space left|file"):
-        task.run_fragment(planned.physical.graph.result.plan, {}, take, KernelOptions(device="gpu"))
-    assert fake.calls == 1
+        task.run_fragment(planned.physical.graph.result.plan, {}, take, context)
+    assert fake.plans == 1
     assert len(taken) == 1
 
 
-def test_an_error_of_the_query_stays_its_own(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeGpu()
-    monkeypatch.setattr(task, "collect", fake)
+def test_an_error_of_the_query_stays_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeGpu().install(monkeypatch)
     rows = pl.DataFrame({"a": [1, 0], "b": ["1", "x"]})
     session = sqlray.connect(device="gpu")
     for sql, words in (("select 1 // a from rows", "division by zero"), ("select b::int from rows", "'x' to INTEGER")):
         with pytest.raises(ExecutionError, match=words):
             session.sql(sql, rows=rows).to_arrow()
-    assert fake.calls == 0  # cuDF could not have told: neither is compiled for it
+    assert fake.plans == 0  # cuDF could not have told: neither is compiled for it
     answer, metrics = run(planned_query(session, "select b::int as b from (values ('7'), ('8')) as t(b)"))
     assert answer.to_pydict() == {"b": [7, 8]}
     assert metrics.fallbacks == [Fallback(0, "cuDF does not check casts")]
 
 
-def test_explain_analyze_tells(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task, "collect", FakeGpu(LOST))
+def test_explain_analyze_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeGpu(LOST).install(monkeypatch)
     text = sqlray.connect(device="gpu").sql("select 1 as one").explain(analyze=True)
     assert f"On the CPU, not the GPU: stage 0: RuntimeError: {LOST}" in text
 
@@ -157,7 +133,8 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert session.sql("select 1").fetchall() == [(1,)]
 
 
-def test_with_a_gpu(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeGpu().install(monkeypatch)
     monkeypatch.setattr(devices, "known_rates", lambda: FAST)
     assert [devices.choice(option, True) for option in ("cpu", "gpu", "auto")] == ["cpu", "gpu", FAST]
     assert [devices.choice(option, False) for option in ("cpu", "gpu", "auto")] == ["cpu", "gpu", "cpu"]
@@ -167,9 +144,10 @@ def test_with_a_gpu(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("staged", [False, True])
 def test_auto_runs_a_stage_where_it_is_cheaper(
-    staged: bool, session: sqlray.Session, gpu: None, monkeypatch: pytest.MonkeyPatch
+    staged: bool, session: sqlray.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here the GPU reads Parquet and groups, and gets no rows of other stages; all on the local runner."""
+    FakeGpu().install(monkeypatch)
     picky = replace(FAST, gpu=replace(FAST.gpu, upload=1e-3))
     monkeypatch.setattr(devices, "known_rates", lambda: picky)
     monkeypatch.setattr(pipeline, "measured_rates", lambda: picky)
@@ -178,27 +156,27 @@ def test_auto_runs_a_stage_where_it_is_cheaper(
     expected = session.sql(query(3)).to_arrow()
     session.set_option("device", "auto")
     for error in (None, *FAILURES):
-        fake = FakeGpu(error)
-        monkeypatch.setattr(task, "collect", fake)
+        fake = FakeGpu(error).install(monkeypatch)
         planned = planned_query(session, query(3))
         stages = planned.physical.graph.stages
         on_gpu = {s.id for s in stages if s.device == "gpu"}
         assert on_gpu == {s.id for s in stages if not s.inputs}
         answer, metrics = run(planned)
         assert compare(answer, expected, SORT_KEYS[3]) is None
-        assert fake.calls
+        assert fake.plans
         assert {f.stage for f in metrics.fallbacks} == (set() if error is None else on_gpu)
     text = session.sql(query(3)).explain()
     assert text.count("n the GPU: about") == len(on_gpu)
     assert text.count("n the CPU: about") == len(stages) - len(on_gpu)
-    monkeypatch.setattr(task, "collect", FakeGpu())
+    FakeGpu().install(monkeypatch)
     analyzed = session.sql(query(3)).explain(analyze=True)
     assert analyzed.count("n the GPU: about") == len(on_gpu)
 
 
 def test_devices_are_measured_before_the_first_stage_on_a_gpu(
-    session: sqlray.Session, gpu: None, monkeypatch: pytest.MonkeyPatch
+    session: sqlray.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    FakeGpu().install(monkeypatch)
     slow = replace(FAST, gpu=replace(FAST.gpu, start=1e6))
     asked: list[Rates] = []
 
@@ -244,3 +222,85 @@ def test_tpch_on_a_gpu(number: int, session: sqlray.Session) -> None:
         assert metrics.fallbacks == []
         answers.append(answer)
     assert compare(answers[1], answers[0], SORT_KEYS.get(number, ()), tolerance=1e-9) is None
+
+
+@pytest.fixture
+def orders() -> pl.DataFrame:
+    return pl.DataFrame({"id": range(1000), "total": [i % 7 for i in range(1000)], "note": ["x"] * 1000})
+
+
+def test_a_table_in_memory_is_copied_to_the_gpu_once(orders: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeGpu().install(monkeypatch)
+    session = sqlray.connect(device="gpu")
+    session.register("orders", orders)
+    for _ in range(2):
+        assert session.sql("select sum(total) from orders where id < 7").fetchall() == [(21,)]
+    assert sorted(fake.uploads) == ["id", "total"]
+    other = sqlray.connect(device="gpu")
+    assert other.sql("select max(id), max(note) from t where id < 7", t=orders).fetchall() == [(6, "x")]
+    assert sorted(fake.uploads) == ["id", "note", "total"]
+    assert residents.reads(orders) == 3
+    assert residents.resident_bytes(orders, ["id"]) == 8000
+    assert residents.resident_bytes(orders.clone(), ["id"]) == 0
+
+
+def test_a_frame_that_was_changed_is_copied_again(orders: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeGpu().install(monkeypatch)
+    session = sqlray.connect(device="gpu")
+    session.register("orders", orders)
+    assert session.sql("select sum(total), sum(id) from orders").fetchall() == [(2997, 499500)]
+    orders[0, "total"] = 100  # a frame may be changed in place
+    assert session.sql("select sum(total), sum(id) from orders").fetchall() == [(3097, 499500)]
+    assert sorted(fake.uploads) == ["id", "total", "total"]
+
+
+def test_copies_go_with_their_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeGpu().install(monkeypatch)
+    frame = pl.DataFrame({"a": [1, 2]})
+    residents.columns(frame, ["a"])
+    assert residents.clear()
+    residents.columns(frame, ["a"])
+    del frame
+    gc.collect()
+    assert not residents.clear()
+
+
+def test_copies_that_were_read_last_stay(orders: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeGpu(memory=40_000).install(monkeypatch)  # half of it for copies: two columns of 8,000 bytes
+    more = orders.select(other=pl.col("id"))
+    residents.columns(orders, ["id"])
+    residents.columns(more, ["other"])
+    residents.columns(orders, ["id"])
+    residents.columns(orders, ["id", "total"])
+    assert residents.resident_bytes(more, ["other"]) == 0
+    assert residents.resident_bytes(orders, ["id", "total"]) == 16_000
+    assert fake.uploads == ["id", "other", "total"]
+
+
+def test_copies_make_room_for_a_query(orders: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory, a fragment is tried once more without the copies of tables."""
+    fake = FakeGpu(OUT_OF_MEMORY, every=2).install(monkeypatch)
+    session = sqlray.connect(device="gpu")
+    session.register("orders", orders)
+    for plans, uploads in ((1, 2), (3, 4), (5, 6)):
+        answer, metrics = run(planned_query(session, "select max(total) as most from orders where id > 5"))
+        assert answer.to_pylist() == [{"most": 6}]
+        assert metrics.fallbacks == []
+        assert (fake.plans, len(fake.uploads)) == (plans, uploads)
+    residents.clear()
+    fake.every = 1
+    answer, metrics = run(planned_query(session, "select max(total) as most from orders where id > 5"))
+    assert answer.to_pylist() == [{"most": 6}]
+    assert metrics.fallbacks == [Fallback(0, devices.failure(OUT_OF_MEMORY))]
+
+
+def test_rows_stay_on_the_gpu_between_stages(session: sqlray.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"device": "gpu", "staged": True, "partitions": 1}.items():
+        session.set_option(name, value)
+    fake = FakeGpu().install(monkeypatch)
+    planned = planned_query(session, query(15))
+    stages = planned.physical.graph.stages
+    assert len(stages) > 1
+    assert all(s.tasks == 1 for s in stages)
+    run(planned)
+    assert fake.downloads == 1  # of the result
