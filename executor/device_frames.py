@@ -7,10 +7,11 @@ and what took how long can be told. The only file that knows how cudf-polars (26
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
@@ -40,6 +41,7 @@ class DeviceTimes:
         upload: copying rows of the host's memory.
         kernels: all other operators.
         download: copying rows back.
+        operators: seconds by the name of cudf-polars' operator, as far as the host waits for them.
     """
 
     prepare: float = 0.0
@@ -49,6 +51,7 @@ class DeviceTimes:
     download: float = 0.0
     uploaded: int = 0
     downloaded: int = 0
+    operators: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: DeviceTimes) -> None:
         """Count what other plans took, too."""
@@ -124,10 +127,10 @@ def _evaluate(plan: Any, times: DeviceTimes) -> DeviceFrame:
         held = plan.evaluate(cache={}, timer=timer, context=IRExecutionContext())
         held.stream.synchronize()
         took = time.perf_counter() - started
-    seconds = {"Scan": 0.0, "DataFrameScan": 0.0}
+    seconds: Counter[str] = Counter()
     for begin, end, name in timer.timings:
-        if name in seconds:
-            seconds[name] += (end - begin) / 1e9
+        seconds[name] += (end - begin) / 1e9
+    times.operators += seconds
     times.scan += seconds["Scan"]
     times.upload += seconds["DataFrameScan"]
     times.kernels += took - seconds["Scan"] - (times.upload - uploaded)

@@ -28,12 +28,15 @@ import polars as pl
 import pyarrow as pa
 
 import sqlray
+from executor.device_frames import DeviceTimes
 from executor.device_rates import known_rates, measured_rates
 from executor.devices import failure, gpu_absence
-from executor.kernels import KernelOptions, compile_fragment, gpu_engine, optimizations
+from executor.kernels import run_on_device
 from planner.device_cost import choose, seconds, work
 from planner.devices import H100, Rates, default_cpu
+from planner.physical import ScanExec
 from planner.record import record
+from planner.tree import walk
 from sqlray.options import machine_memory
 from sqlray.tpch import query_numbers
 from sqlray.tpch_data import generate, table_paths
@@ -50,6 +53,7 @@ HEADER = (
 )
 
 Engine = Callable[[int], pa.Table]
+OnGpu = Callable[[int], tuple[pa.Table, DeviceTimes]]
 
 
 class FellBack(Exception):
@@ -75,6 +79,7 @@ class Timing:
     seconds: list[float] = field(default_factory=list)
     answer: pa.Table | None = None
     error: str | None = None
+    device: DeviceTimes = field(default_factory=DeviceTimes)  # of the best run
 
     @property
     def best(self) -> float | None:
@@ -88,7 +93,7 @@ class Engines:
     source: str
     cpu: Engine
     duckdb: Engine
-    gpu: Engine | None
+    gpu: OnGpu | None
     session: sqlray.Session
 
 
@@ -120,7 +125,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--queries", type=query_numbers, default=list(NUMBERS), help="such as 1,3,5-9; all by default")
     parser.add_argument("--runs", type=int, default=3, help="runs of each query on each engine")
     parser.add_argument("--memory", action="store_true", help="from tables in the host's memory too")
-    parser.add_argument("--profile", action="store_true", help="tell cuDF's slowest operators of each query")
+    parser.add_argument("--profile", action="store_true", help="tell what each query spent its time on, on the GPU")
     parser.add_argument("--model", action="store_true", help="measure the devices, and tell what is expected of them")
     parser.add_argument("--limit", type=float, default=math.inf, help="seconds after which no query is started")
     parser.add_argument("--output", type=Path, help="a file for the same lines")
@@ -151,7 +156,7 @@ def _warm_up() -> str:
     """A small query starts the GPU: its memory pool and its libraries."""
     started = time.perf_counter()
     try:
-        pl.LazyFrame({"a": [1, 2, 3]}).select(pl.col("a").sum()).collect(engine=gpu_engine())
+        run_on_device(pl.LazyFrame({"a": [1, 2, 3]}).select(pl.col("a").sum()), DeviceTimes())
     except Exception as error:  # the queries will tell too
         return f"the GPU does not start: {failure(error)}"
     return f"the GPU started in {time.perf_counter() - started:.2f} s"
@@ -179,11 +184,11 @@ def _open(source: str, paths: dict[str, str], gpu: bool) -> Engines:
     )
 
 
-def _on_gpu(session: sqlray.Session, number: int) -> pa.Table:
+def _on_gpu(session: sqlray.Session, number: int) -> tuple[pa.Table, DeviceTimes]:
     answer, metrics = run(planned_query(session, query(number)))
     if metrics.fallbacks:
         raise FellBack("; ".join(f"stage {f.stage}: {f.reason}" for f in metrics.fallbacks))
-    return answer
+    return answer, metrics.device
 
 
 def _table(engines: Engines, arguments: argparse.Namespace, deadline: float, report: Report) -> None:
@@ -196,9 +201,9 @@ def _table(engines: Engines, arguments: argparse.Namespace, deadline: float, rep
         if time.perf_counter() > deadline:
             report.line(f"{engines.source:8} {number:5} and those after it: no time is left")
             break
-        gpu = Timing(error="no GPU") if engines.gpu is None else _time(engines.gpu, number, arguments.runs)
-        cpu = _time(engines.cpu, number, arguments.runs)
-        duck = _time(engines.duckdb, number, arguments.runs)
+        gpu = Timing(error="no GPU") if engines.gpu is None else _time(engines.gpu, number, arguments.runs + 1)
+        cpu = _time(_without_times(engines.cpu), number, arguments.runs)
+        duck = _time(_without_times(engines.duckdb), number, arguments.runs)
         result = _verdict(number, gpu, cpu, duck)
         if result == "ok" and gpu.best:
             right += 1
@@ -212,23 +217,31 @@ def _table(engines: Engines, arguments: argparse.Namespace, deadline: float, rep
         if arguments.model:
             report.line(_expected(engines.session, number))
         if arguments.profile and gpu.error is None:
-            report.line(_profile(engines.session, number))
+            report.line(_profile(engines, number, gpu))
     report.line(
         f"{engines.source:8} {right} of {len(arguments.queries)} right on the GPU; geometric means: "
         f"CPU/GPU {_mean(over_cpu)}, DuckDB/GPU {_mean(over_duckdb)}"
     )
 
 
-def _time(engine: Engine, number: int, runs: int) -> Timing:
+def _without_times(engine: Engine) -> OnGpu:
+    return lambda number: (engine(number), DeviceTimes())
+
+
+def _time(engine: OnGpu, number: int, runs: int) -> Timing:
     """The runs of a query; one that fails is not repeated."""
     timing = Timing()
     for _ in range(runs):
         started = time.perf_counter()
+        device = timing.device
         try:
-            timing.answer = engine(number)
+            timing.answer, device = engine(number)
         except Exception as error:  # of any engine: the next query is still worth a line
             timing.error = str(error) if isinstance(error, FellBack) else failure(error)
-        timing.seconds.append(time.perf_counter() - started)
+        took = time.perf_counter() - started
+        if took < min(timing.seconds, default=math.inf):
+            timing.device = device
+        timing.seconds.append(took)
         if timing.error is not None:
             break
     return timing
@@ -259,20 +272,26 @@ def _expected(session: sqlray.Session, number: int) -> str:
     return f"{'expected':14} GPU {expected[0]:.3f}, CPU {expected[1]:.3f}; auto: {', '.join(devices)}"
 
 
-def _profile(session: sqlray.Session, number: int) -> str:
-    """cuDF's slowest operators in a query of one stage."""
-    stages = planned_query(session, query(number)).physical.graph.stages
-    if len(stages) > 1:
-        return f"{'':14} not profiled: {len(stages)} stages"
-    try:
-        lazy = compile_fragment(stages[0].plan, {}, KernelOptions(device="gpu"))
-        _, nodes = lazy.profile(engine=gpu_engine(), optimizations=optimizations())
-        took = (pl.col("end").cast(pl.Int64) - pl.col("start").cast(pl.Int64)).alias("took")
-        slowest = nodes.select("node", took).group_by("node").agg(pl.col("took").sum()).sort("took", descending=True)
-        listed = ", ".join(f"{node[:40]} {took / 1000:.1f} ms" for node, took in slowest.head(6).iter_rows())
-        return f"{'':14} {listed}"
-    except Exception as error:  # a profile is an extra
-        return f"{'':14} not profiled: {failure(error)}"
+def _profile(engines: Engines, number: int, gpu: Timing) -> str:
+    """What the best run spent its time on, and the share of the memory's bandwidth that its kernels reached: bytes of
+    the columns that the query reads, over the kernels' seconds (they read them once at least, and what they write)."""
+    times = gpu.device
+    assert gpu.best is not None
+    device = times.prepare + times.scan + times.upload + times.kernels + times.download
+    parts = {
+        "plan": gpu.best - device, "prepare": times.prepare, "scan": times.scan, "upload": times.upload,
+        "kernels": times.kernels, "download": times.download,
+    }  # fmt: skip
+    listed = ", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in parts.items())
+    slowest = ", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in times.operators.most_common(6))
+    read = sum(
+        node.table.statistics([f.name for f in node.fields]).resident
+        for stage in planned_query(engines.session, query(number)).physical.graph.stages
+        for node in walk(stage.plan)
+        if isinstance(node, ScanExec)
+    )
+    reached = f"; {read / max(times.kernels, 1e-9) / 1e9:.0f} GB/s of columns" if read else ""
+    return f"{'':14} ms: {listed}{reached}; operators: {slowest}"
 
 
 def _number(value: float | None, width: int) -> str:
