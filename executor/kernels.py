@@ -27,7 +27,7 @@ from executor.kernels_sort import head, limit, row_number, sort
 from executor.sources.base import Source
 from executor.sources.memory import MemoryTable
 from executor.split_pruning import remaining_splits
-from executor.value import Value, native
+from executor.value import Store, Value, native
 from planner import types
 from planner.errors import PlanError
 from planner.expr import ColumnId, Literal, column_name
@@ -201,13 +201,13 @@ def _operator(plan: PhysicalPlan, children: list[Frame], context: Context) -> Fr
 def _scan(plan: ScanExec, context: Context) -> Frame:
     table = cast(Source, plan.table)  # every table of the catalog is one; checking the protocol costs more
     names = list(dict.fromkeys(f.name for f in plan.fields)) or [_narrowest(table)]
-    read = {f.id: Value(pl.col(f.name), f.dtype, nullable=f.nullable) for f in plan.fields}
+    resident = table if context.device == "gpu" and isinstance(table, MemoryTable) else None
+    scaled = {f.name for f in plan.fields if resident is not None and resident.is_scaled_on_device(f.name)}
+    stores = {f.id: Store.INT64 if f.name in scaled else Store.NATIVE for f in plan.fields}
+    read = {f.id: Value(pl.col(f.name), f.dtype, stores[f.id], nullable=f.nullable) for f in plan.fields}
     scope = context.scope(read, plan.bounds)
     splits = remaining_splits(plan, scope)
-    if context.device == "gpu" and isinstance(table, MemoryTable):
-        lazy = table.scan_on_device(names, splits)
-    else:
-        lazy = table.scan(names, splits)
+    lazy = table.scan(names, splits) if resident is None else resident.scan_on_device(names, splits)
     test = conjunction(plan.predicates, scope)
     if test is not None:
         lazy = lazy.filter(test)

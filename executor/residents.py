@@ -1,6 +1,7 @@
 """Columns of frames in memory that a GPU holds a copy of, from the first query that reads them there.
 
 A copy is kept while the frame lives, its data are the same and the device has room, those read last before others.
+Decimals are copied as the scaled integers that kernels compute with, where 64 bits hold them.
 """
 
 from __future__ import annotations
@@ -54,11 +55,25 @@ def columns(frame: pl.DataFrame, names: Sequence[str]) -> DeviceFrame:
         _make_room(sum(int(frame.get_column(name).estimated_size()) for name in missing), entry, names)
         for name in missing:
             source = frame.get_column(name)
-            entry.columns[name] = _Copy(source, device_frames.upload(source.to_frame()), 0)
+            entry.columns[name] = _Copy(source, device_frames.upload(_as_held(source).to_frame()), 0)
         found = [entry.columns[name] for name in names]
         for copy in found:
             copy.used = next(_clock)
         return device_frames.side_by_side([c.frame for c in found], frame.height)
+
+
+def is_scaled(dtype: pl.DataType) -> bool:
+    """Whether a column of this type is copied as scaled integers."""
+    return isinstance(dtype, pl.Decimal) and dtype.precision is not None and dtype.precision <= 18
+
+
+def held_dtype(dtype: pl.DataType) -> pl.DataType:
+    """The type of the copy of a column."""
+    return pl.Int64() if is_scaled(dtype) else dtype
+
+
+def _as_held(column: pl.Series) -> pl.Series:
+    return column.to_physical().cast(pl.Int64) if is_scaled(column.dtype) else column
 
 
 def resident_bytes(frame: pl.DataFrame, names: Sequence[str]) -> int:

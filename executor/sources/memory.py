@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from executor import device_frames, residents
 from executor.device_frames import DeviceFrame
-from executor.sources.base import conform, engine_schema, readable
+from executor.sources.base import conform, conformed, engine_schema, readable
 from planner import types
 from planner.catalog import ColumnStatistics, Split, TableStatistics
 from planner.record import record
@@ -70,7 +70,10 @@ class MemoryTable:
         return conform(frame.lazy(), frame.schema, self.schema, columns)
 
     def scan_on_device(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
-        """The same rows of the copy that the GPU keeps; it is made when they are read there first."""
+        """The same rows of the copy that the GPU keeps; it is made when they are read there first.
+
+        Decimals come as ``residents`` holds them.
+        """
         readable(self.schema, columns, self.name)
         self._note_read(splits)
 
@@ -78,8 +81,14 @@ class MemoryTable:
             copy = residents.columns(self.frame, names)
             return copy if splits is None else device_frames.pieces(copy, [s.part for s in splits])
 
-        schema = {name: self.frame.schema[name] for name in columns}
-        return conform(device_frames.source(schema, read), self.frame.schema, self.schema, columns)
+        schema = pl.Schema({name: residents.held_dtype(self.frame.schema[name]) for name in columns})
+        lazy = device_frames.source(schema, read)
+        plain = [name for name in columns if not residents.is_scaled(self.frame.schema[name])]
+        return lazy.with_columns(conformed(name, schema, self.schema) for name in plain)
+
+    def is_scaled_on_device(self, column: str) -> bool:
+        """Whether ``scan_on_device`` gives a decimal column as scaled integers."""
+        return residents.is_scaled(self.frame.schema[column])
 
     def _note_read(self, splits: Sequence[Split] | None) -> None:
         if splits is None or any(s.part[0] == 0 for s in splits):  # of a query's tasks, one reads the first row

@@ -71,7 +71,7 @@ class FakeGpu:
         return _held(pl.concat([frame.held.slice(*r) for r in ranges] or [frame.held.clear()]))
 
     def device_memory(self) -> int:
-        return 1000 if self.memory == float("inf") else int(self.memory)
+        return 1 << 40 if self.memory == float("inf") else int(self.memory)
 
 
 def _held(rows: pl.DataFrame) -> DeviceFrame:

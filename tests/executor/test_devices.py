@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -304,3 +305,36 @@ def test_rows_stay_on_the_gpu_between_stages(session: sqlray.Session, monkeypatc
     assert all(s.tasks == 1 for s in stages)
     run(planned)
     assert fake.downloads == 1  # of the result
+
+
+def test_tpch_over_copies_of_tables(tpch_data: Path, session: sqlray.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"device": "cpu", "staged": False, "partitions": 0}.items():
+        session.set_option(name, value)
+    expected = {number: session.sql(query(number)).to_arrow() for number in NUMBERS}
+    fake = FakeGpu().install(monkeypatch)
+    for partitions in (0, 2):
+        resident = sqlray.connect(device="gpu", partitions=partitions)
+        for table in TABLES:
+            resident.register(table, pl.read_parquet(tpch_data / f"{table}.parquet"))
+        fake.uploads.clear()
+        for number in NUMBERS:
+            answer, metrics = run(planned_query(resident, query(number)))
+            assert compare(answer, expected[number], SORT_KEYS.get(number, ())) is None
+            assert metrics.fallbacks == []
+        assert len(fake.uploads) == len(set(fake.uploads))
+
+
+@pytest.mark.parametrize("digits", [15, 25])
+def test_decimals_of_a_table_in_memory(digits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the device they are scaled integers where 64 bits hold them."""
+    prices = pl.DataFrame(
+        {"price": [Decimal("12.34"), None, Decimal("-0.01"), Decimal("12.34")], "label": ["a", "b", "c", "a"]},
+        schema_overrides={"price": pl.Decimal(digits, 2)},
+    )
+    sql = "select price, sum(price), min(price) - 1, count(*) from p where price < 12.345 group by 1 order by 1"
+    expected = sqlray.connect(device="cpu").sql(sql, p=prices).to_arrow()
+    FakeGpu().install(monkeypatch)
+    answer = sqlray.connect(device="gpu").sql(sql, p=prices).to_arrow()
+    assert answer.equals(expected)
+    held = residents.columns(prices, ["price", "label"]).schema
+    assert list(held.values()) == [pl.Int64() if digits == 15 else pl.Decimal(25, 2), pl.String()]
