@@ -13,6 +13,7 @@ import polars as pl
 
 from executor.arithmetic import divide, to_float
 from executor.checks import strict_cast
+from executor.aggregate_arguments import compute_arguments
 from executor.dtypes import polars_dtype
 from executor.expressions import largest, translate
 from executor.frame import Context, Frame, stored
@@ -88,6 +89,8 @@ class Quotient:
 
 
 def aggregate(plan: AggregateExec, frame: Frame, context: Context) -> Frame:
+    if context.device == "gpu":
+        plan, frame = compute_arguments(plan, frame, context)
     frame = _narrow_decimals(frame, plan, context)
     scope = context.scope(frame.columns)
     keys = {k.id: scope.columns[k.id] for k in plan.keys}
