@@ -237,7 +237,7 @@ def _sum(argument: Argument) -> Value:
     if total.store is Store.INT64:
         return replace(total, dtype=dtype, store=Store.NATIVE)
     if total.store is Store.INT128:
-        expr = strict_cast(total.expr, pl.Int64(), argument.group.scope)
+        expr = strict_cast(total.expr, pl.Int128(), pl.Int64(), argument.group.scope)
         return Value(expr, dtype, bounds=None, nullable=total.nullable)
     raise NotOnDevice("a sum that may overflow is not checked on the GPU")
 
