@@ -185,7 +185,7 @@ def _integer(op: str, left: Value, right: Value, dtype: pa.DataType, scope: Scop
     if wide == pl.Int128() and scope.device == "gpu":
         raise NotOnDevice("128-bit integers are not on the GPU")
     computed = _compute(op, _widen(left, wide), _widen(right, wide), bounds, scope)
-    expr = strict_cast(computed, target, scope)
+    expr = strict_cast(computed, wide, target, scope)
     return Value(expr, dtype, Store.NATIVE, (max(low, result[0]), min(high, result[1])), nullable)
 
 

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from executor.arithmetic import rescale, to_float
-from executor.checks import Failure, checked, strict_cast
+from executor.checks import Failure, checked, lenient_cast, strict_cast
 from executor.dtypes import integer_range, polars_dtype
 from executor.intervals import interval_to_text
 from executor.value import (
@@ -63,13 +63,9 @@ def _unsupported(source: pa.DataType, target: pa.DataType) -> UnsupportedError:
     return UnsupportedError(f"cannot cast {types.type_name(source)} to {types.type_name(target)}")
 
 
-def _convert(expr: pl.Expr, dtype: pl.DataType, safe: bool, scope: Scope) -> pl.Expr:
+def _convert(expr: pl.Expr, source: pl.DataType, dtype: pl.DataType, safe: bool, scope: Scope) -> pl.Expr:
     """A Polars cast that raises or gives NULL."""
-    if safe:
-        if scope.device == "gpu":
-            raise NotOnDevice(f"cuDF does not check casts (to {dtype})")
-        return expr.cast(dtype, strict=False)
-    return strict_cast(expr, dtype, scope)
+    return (lenient_cast if safe else strict_cast)(expr, source, dtype, scope)
 
 
 # ------------------------------------------------------------------------------------------------------- numbers
@@ -86,10 +82,11 @@ def _to_integer(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> V
         result = Value(whole.expr, dtype, bounds=kept, nullable=value.nullable or safe)
         if low <= bounds[0] and bounds[1] <= high:
             return replace(result, expr=whole.expr.cast(target), nullable=value.nullable)
-        return replace(result, expr=_convert(whole.expr, target, safe, scope))
+        held = polars_dtype(source) if types.is_integer(source) else integer_dtype(whole.store)
+        return replace(result, expr=_convert(whole.expr, held, target, safe, scope))
     if types.is_float(source):
         rounded = value.expr.cast(pl.Float64).round(0, mode="half_to_even")
-        return Value(_convert(rounded, target, safe, scope), dtype, nullable=value.nullable or safe)
+        return Value(_convert(rounded, pl.Float64(), target, safe, scope), dtype, nullable=value.nullable or safe)
     if source == types.BOOLEAN:
         return Value(value.expr.cast(target), dtype, bounds=(0, 1), nullable=value.nullable)
     if source == types.VARCHAR:
@@ -101,6 +98,8 @@ def _whole(value: Value, scope: Scope) -> Value:
     """A decimal rounded to a whole number, halves away from zero; an integer of the store's width."""
     if value.dtype.scale == 0:
         store = scaled_store(bounds_of(value), scope.device)
+        if store is Store.NATIVE:
+            raise NotOnDevice("decimals of more than 18 digits are no integers on the GPU")
         return with_store(value, store, scope.device)
     return _round_down(value, 0, scope)
 
@@ -148,14 +147,14 @@ def _to_decimal(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> V
     if types.is_float(source):
         scaled = (value.expr.cast(pl.Float64) * float(10**dtype.scale)).round(0, mode="half_away_from_zero")
         store = Store.INT64 if dtype.precision <= 18 else Store.INT128
-        expr = _convert(scaled, integer_dtype(store), safe, scope)
+        expr = _convert(scaled, pl.Float64(), integer_dtype(store), safe, scope)
         held = Value(expr, dtype, store, (-INT64_MAX, INT64_MAX) if store is Store.INT64 else (-(2**127), 2**127), True)
         return _within_precision(held, dtype, safe, scope)
     if source == types.BOOLEAN:
         number = Value(value.expr.cast(pl.Int8), types.TINYINT, bounds=(0, 1), nullable=value.nullable)
         return _to_decimal(number, dtype, safe, scope)
     if source == types.VARCHAR:
-        expr = _convert(value.expr.str.strip_chars(), polars_dtype(dtype), safe, scope)
+        expr = _convert(value.expr.str.strip_chars(), pl.String(), polars_dtype(dtype), safe, scope)
         return Value(expr, dtype, nullable=value.nullable or safe)
     raise _unsupported(source, dtype)
 
@@ -169,7 +168,7 @@ def _within_precision(value: Value, dtype: pa.DataType, safe: bool, scope: Scope
         return result
     held = value.expr
     if value.store is Store.NATIVE:
-        return replace(result, expr=_convert(held, polars_dtype(dtype), safe, scope))
+        return replace(result, expr=_convert(held, pl.Decimal(38, dtype.scale), polars_dtype(dtype), safe, scope))
     bound = (
         pl.lit(limit, dtype=integer_dtype(value.store))
         if fits((-limit, limit), INT64_MAX)
@@ -192,7 +191,7 @@ def _to_float(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.
     if source == types.BOOLEAN:
         return value.expr.cast(target)
     if source == types.VARCHAR:
-        return _convert(value.expr.str.strip_chars(), target, safe, scope)
+        return _convert(value.expr.str.strip_chars(), pl.String(), target, safe, scope)
     raise _unsupported(source, dtype)
 
 
@@ -208,7 +207,7 @@ def _parse_integer(text: pl.Expr, target: pl.DataType, safe: bool, scope: Scope)
         return parsed
     # Only what did not parse reaches the strict cast, which then names it.
     failed = pl.when(parsed.is_null() & text.is_not_null()).then(text)
-    return pl.coalesce(parsed, strict_cast(failed, target, scope))
+    return pl.coalesce(parsed, strict_cast(failed, pl.String(), target, scope))
 
 
 # -------------------------------------------------------------------------------------------------- other types
@@ -295,7 +294,7 @@ def _parse_boolean(text: pl.Expr, safe: bool, scope: Scope) -> pl.Expr:
         return truth
     # The number cast names the text that is neither.
     failed = pl.when(word.is_in([*_TRUE, *_FALSE])).then(None).otherwise(text)
-    return pl.coalesce(truth, strict_cast(failed, pl.Int8(), scope) != 0)
+    return pl.coalesce(truth, strict_cast(failed, pl.String(), pl.Int8(), scope) != 0)
 
 
 def _to_date(source: pa.DataType, expr: pl.Expr, safe: bool, scope: Scope) -> pl.Expr:

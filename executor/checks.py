@@ -2,6 +2,9 @@
 
 Polars has no expression that raises. A strict cast of a value that does not fit does, and names the value:
 so a failed check casts a code that fits no Int8, and ``execution_error`` turns the code into words.
+
+On a GPU numbers are cast without a check, and only text that is no number raises: there a failed check casts such text.
+What it says is not read, since the fragment then runs again on the CPU.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from enum import IntEnum
 
 import polars as pl
 
+from executor.dtypes import integer_limits
 from executor.value import NotOnDevice, Scope
 from planner.errors import ExecutionError, OutOfMemoryError, SqlrayError
 
@@ -23,6 +27,7 @@ class Failure(IntEnum):
     MORE_THAN_ONE_ROW = 1_000_003
     DATE_OUT_OF_RANGE = 1_000_004
     NEGATIVE_SHIFT = 1_000_005
+    OUT_OF_RANGE = 1_000_006
 
 
 _MESSAGES: dict[Failure, tuple[str, str | None]] = {
@@ -37,6 +42,7 @@ _MESSAGES: dict[Failure, tuple[str, str | None]] = {
     ),
     Failure.DATE_OUT_OF_RANGE: ("a date or timestamp is out of range", None),
     Failure.NEGATIVE_SHIFT: ("cannot shift the bits of a negative number to the left", None),
+    Failure.OUT_OF_RANGE: ("a number is out of range", "cast to a wider type, or use TRY_CAST"),
 }
 
 _SQL_TYPES = {
@@ -59,9 +65,9 @@ _JSON_VALUE = re.compile(r"cannot parse '(?P<value>.*)' \((?P<source>\w+)\) as (
 
 def fail_if(condition: pl.Expr, failure: Failure, scope: Scope) -> pl.Expr:
     """A Boolean that is always TRUE; evaluating it raises if ``condition`` is TRUE for a row that counts."""
-    if scope.device == "gpu":
-        raise NotOnDevice(f"cuDF does not raise from a kernel ({failure.name.lower()})")
     fails = condition if scope.guard is None else condition & scope.guard
+    if scope.device == "gpu":  # one value for all rows: what is checked is not copied then
+        return pl.when(fails.any()).then(pl.lit("fails")).otherwise(pl.lit("0")).cast(pl.Int64) == 0
     return pl.when(fails).then(pl.lit(int(failure), dtype=pl.Int32)).otherwise(0).cast(pl.Int8) == 0
 
 
@@ -70,13 +76,37 @@ def checked(expr: pl.Expr, condition: pl.Expr, failure: Failure, scope: Scope) -
     return pl.when(fail_if(condition, failure, scope)).then(expr)
 
 
-def strict_cast(expr: pl.Expr, dtype: pl.DataType, scope: Scope) -> pl.Expr:
-    """A cast that raises where a value does not fit, for the rows that count."""
+def strict_cast(expr: pl.Expr, source: pl.DataType, dtype: pl.DataType, scope: Scope) -> pl.Expr:
+    """A cast of a ``source`` that raises where a value does not fit, for the rows that count."""
     if scope.device == "gpu":
-        raise NotOnDevice(f"cuDF does not check casts (to {dtype})")
+        inside = fits_type(expr, source, dtype)
+        return checked(expr.cast(dtype, strict=False), inside.not_(), Failure.OUT_OF_RANGE, scope)
     if scope.guard is not None:
         expr = pl.when(scope.guard).then(expr)
     return expr.cast(dtype)
+
+
+def lenient_cast(expr: pl.Expr, source: pl.DataType, dtype: pl.DataType, scope: Scope) -> pl.Expr:
+    """A cast of a ``source`` that gives NULL where a value does not fit."""
+    if scope.device == "gpu":
+        return pl.when(fits_type(expr, source, dtype)).then(expr.cast(dtype, strict=False))
+    return expr.cast(dtype, strict=False)
+
+
+def fits_type(number: pl.Expr, source: pl.DataType, target: pl.DataType) -> pl.Expr:
+    """Whether a number of type ``source`` fits an integer type, told without a cast; NULL for NULL.
+
+    Raises:
+        NotOnDevice: it is not a number, or the target no integer.
+    """
+    if not target.is_integer() or not (source.is_integer() or source.is_float()):
+        raise NotOnDevice(f"cuDF does not check casts (of {source} to {target})")
+    low, high = integer_limits(target)
+    if source.is_float():  # powers of two, which floats hold
+        return (number >= pl.lit(float(low), dtype=source)) & (number < pl.lit(float(high + 1), dtype=source))
+    least, most = integer_limits(source)
+    above = number.is_not_null() if least >= low else number >= pl.lit(low, dtype=source)
+    return above if most <= high else above & (number <= pl.lit(high, dtype=source))
 
 
 def execution_error(error: BaseException) -> SqlrayError:

@@ -49,7 +49,19 @@ def polars_dtype(dtype: pa.DataType) -> pl.DataType:
 
 def integer_range(dtype: pa.DataType) -> tuple[int, int]:
     """The smallest and the largest value of an integer type."""
-    bits = dtype.bit_width
-    if pa.types.is_signed_integer(dtype):
-        return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    return 0, 2**bits - 1
+    return _limits(dtype.bit_width, pa.types.is_signed_integer(dtype))
+
+
+_BITS: dict[pl.DataType, int] = {
+    pl.Int8(): 8, pl.Int16(): 16, pl.Int32(): 32, pl.Int64(): 64, pl.Int128(): 128,
+    pl.UInt8(): 8, pl.UInt16(): 16, pl.UInt32(): 32, pl.UInt64(): 64,
+}  # fmt: skip
+
+
+def integer_limits(dtype: pl.DataType) -> tuple[int, int]:
+    """The smallest and the largest value of Polars' integer type."""
+    return _limits(_BITS[dtype], dtype.is_signed_integer())
+
+
+def _limits(bits: int, signed: bool) -> tuple[int, int]:
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)

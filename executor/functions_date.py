@@ -18,7 +18,7 @@ from executor.calendar import (
     month_start,
     timestamp,
 )
-from executor.checks import Failure, checked
+from executor.checks import Failure, checked, lenient_cast, strict_cast
 from executor.date_parts import date_difference, date_part, date_truncate, whole_parts
 from executor.function_forms import Function, by_row, plain
 from executor.intervals import interval, parts
@@ -86,7 +86,7 @@ def _last_day(date: pl.Expr) -> pl.Expr:
 def _make_date(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     year, month, day = (a.expr for a in args)
     inside = (month >= 1) & (month <= 12) & (day >= 1) & (day <= days_in_month(year, month))
-    days = days_from_civil(year, month, day).cast(pl.Int32, strict=False).cast(pl.Date)
+    days = lenient_cast(days_from_civil(year, month, day), pl.Int64(), pl.Int32(), scope).cast(pl.Date)
     return Value(checked(days, inside.not_(), Failure.DATE_OUT_OF_RANGE, scope), dtype)
 
 
@@ -114,6 +114,11 @@ def _make_timestamp(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
     inside = (month >= 1) & (month <= 12) & (day >= 1) & (day <= days_in_month(year, month)) & _clock_inside(*time)
     made = timestamp(days_from_civil(year, month, day), _clock(*time))
     return Value(checked(made, inside.not_(), Failure.DATE_OUT_OF_RANGE, scope), dtype)
+
+
+def _to_timestamp(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    micros = strict_cast((args[0].expr * 1e6).round(0), pl.Float64(), pl.Int64(), scope)
+    return Value(micros.cast(pl.Datetime("us", "UTC")), dtype)
 
 
 def _format(pattern: str) -> str:
@@ -317,7 +322,7 @@ DATES: dict[str, Function] = {
     "strftime": _strftime,
     "strptime": _strptime(False),
     "try_strptime": _strptime(True),
-    "to_timestamp": plain(lambda x: (x * 1e6).round(0).cast(pl.Int64).cast(pl.Datetime("us", "UTC"))),
+    "to_timestamp": _to_timestamp,
     "age": by_row(_age),
     "timezone": _timezone,
     "now": _now(lambda moment: moment),

@@ -17,11 +17,13 @@ from executor.checks import Failure, checked, strict_cast
 from executor.dtypes import integer_range, polars_dtype
 from executor.function_forms import Function, elementwise, plain
 from executor.value import (
+    INT64_MAX,
     NotOnDevice,
     Scope,
     Store,
     Value,
     bounds_of,
+    fits,
     integer_dtype,
     scaled_store,
     type_bounds,
@@ -49,8 +51,11 @@ def _abs(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
         return replace(held, expr=held.expr.abs(), bounds=bounds, is_literal=False)
     if bounds[1] <= integer_range(dtype)[1]:
         return replace(value, expr=value.expr.abs(), bounds=bounds, is_literal=False)
-    wide = pl.Int64() if value.dtype.bit_width < 64 else pl.Int128()
-    expr = strict_cast(value.expr.cast(wide).abs(), polars_dtype(dtype), scope)
+    if scope.device == "gpu" and value.dtype.bit_width == 64:  # there are no 128 bits, and one value has no absolute
+        expr = checked(value.expr.abs(), value.expr == low, Failure.OUT_OF_RANGE, scope)
+    else:
+        wide = pl.Int64() if value.dtype.bit_width < 64 else pl.Int128()
+        expr = strict_cast(value.expr.cast(wide).abs(), wide, polars_dtype(dtype), scope)
     return Value(expr, dtype, bounds=(0, integer_range(dtype)[1]), nullable=value.nullable)
 
 
@@ -132,10 +137,11 @@ def _round_integer(how: str, value: Value, digits: int, scope: Scope) -> Value:
     unit = 10**-digits
     if unit > 10**18:
         return replace(value, expr=value.expr * 0, bounds=(0, 0), is_literal=False)
-    wide = value.expr.cast(pl.Int64 if value.dtype.bit_width < 64 else pl.Int128)
+    target = pl.Int64() if max(map(abs, bounds_of(value))) + unit <= INT64_MAX else pl.Int128()
+    wide = value.expr.cast(target)
     half = unit // 2 if how == "round" else 0
     away = (wide.abs() + half) // unit * unit
-    expr = strict_cast(pl.when(wide < 0).then(0 - away).otherwise(away), polars_dtype(value.dtype), scope)
+    expr = strict_cast(pl.when(wide < 0).then(0 - away).otherwise(away), target, polars_dtype(value.dtype), scope)
     return Value(expr, value.dtype, nullable=value.nullable)
 
 
@@ -182,16 +188,49 @@ def _extreme(greatest: bool) -> Function:
 
 def _shift(left: bool) -> Function:
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-        value, by = args[0].expr.cast(pl.Int128), args[1].expr.cast(pl.Int64)
-        factor = pl.lit(2, dtype=pl.Int128).pow(by.clip(0, 64).cast(pl.UInt32))
+        by = args[1].expr.cast(pl.Int64)
         inside = (by >= 0) & (by < dtype.bit_width)
+        known = by.is_not_null() & args[0].expr.is_not_null()
+        target = polars_dtype(dtype)
+        if scope.device == "gpu":
+            shift = _shift_left if left else _shift_right
+            return Value(pl.when(inside).then(shift(args[0], by, dtype, scope)).when(known).then(0).cast(target), dtype)
+        value = args[0].expr.cast(pl.Int128)
+        factor = pl.lit(2, dtype=pl.Int128).pow(by.clip(0, 64).cast(pl.UInt32))
         moved = value * factor if left else value // factor
-        result: pl.Expr = pl.when(inside).then(moved).when(by.is_not_null() & value.is_not_null()).then(0)
+        result: pl.Expr = pl.when(inside).then(moved).when(known).then(0)
         if left:
             result = checked(result, value < 0, Failure.NEGATIVE_SHIFT, scope)
-        return Value(strict_cast(result, polars_dtype(dtype), scope), dtype)
+        return Value(strict_cast(result, pl.Int128(), target, scope), dtype)
 
     return compute
+
+
+def _power_of_two(exponent: pl.Expr) -> pl.Expr:
+    """2 to an exponent from 0 to 63, the last as the negative number that its bits are."""
+    power: pl.Expr = pl.lit(1, dtype=pl.Int64)
+    for k in range(6):
+        power = power * (1 + (exponent // 2**k % 2) * (2 ** (2**k) - 1))
+    return power
+
+
+def _signed(value: Value) -> pl.Expr:
+    if not fits(bounds_of(value), INT64_MAX + 1):
+        raise NotOnDevice("unsigned integers of 64 bits are not shifted on the GPU")
+    return value.expr.cast(pl.Int64)
+
+
+def _shift_left(value: Value, by: pl.Expr, dtype: pa.DataType, scope: Scope) -> pl.Expr:
+    """In 64 bits; what leaves the type fails."""
+    number, factor = _signed(value), _power_of_two(by)
+    most = pl.when(by < 63).then(pl.lit(integer_range(dtype)[1], dtype=pl.Int64) // factor).otherwise(0)
+    lost = (by >= 0) & (by < dtype.bit_width) & (number > most)
+    return checked(number * factor, (number < 0) | lost, Failure.OUT_OF_RANGE, scope)
+
+
+def _shift_right(value: Value, by: pl.Expr, dtype: pa.DataType, scope: Scope) -> pl.Expr:
+    number = _signed(value)
+    return pl.when(by < 63).then(number // _power_of_two(by)).otherwise(0 - (number < 0).cast(pl.Int64))
 
 
 def _double(function: Callable[[pl.Expr], pl.Expr]) -> Function:

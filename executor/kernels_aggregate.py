@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import polars as pl
 
+from executor.aggregate_arguments import compute_arguments
 from executor.arithmetic import divide, to_float
 from executor.checks import strict_cast
-from executor.aggregate_arguments import compute_arguments
 from executor.dtypes import polars_dtype
 from executor.expressions import largest, translate
 from executor.frame import Context, Frame, stored
@@ -240,7 +240,7 @@ def _sum(argument: Argument) -> Value:
     if total.store is Store.INT64:
         return replace(total, dtype=dtype, store=Store.NATIVE)
     if total.store is Store.INT128:
-        expr = strict_cast(total.expr, pl.Int64(), argument.group.scope)
+        expr = strict_cast(total.expr, pl.Int128(), pl.Int64(), argument.group.scope)
         return Value(expr, dtype, bounds=None, nullable=total.nullable)
     raise NotOnDevice("a sum that may overflow is not checked on the GPU")
 

@@ -1,6 +1,6 @@
 """TPC-H on a GPU: every query's answer checked against the CPU's, and timed against the CPU and DuckDB.
 
-    python -m tests.benchmarks.gpu --data tpch-data/sf10 --scale 10 --runs 3 --memory --output gpu.txt
+    python -m tests.benchmarks.gpu --data tpch-data/sf10 --scale 10 --runs 3 --profile --output gpu.txt
 
 A query that fails, or that has to fall back to the CPU, says why, and the next one follows. Every line is written as
 soon as it is known. Without a GPU only the other columns are filled. Times are from a query's text to the whole result
@@ -113,7 +113,7 @@ def main() -> None:
         for device in (rates.cpu, rates.gpu) if rates else ():
             report.line(f"measured: {device}")
         deadline = time.perf_counter() + arguments.limit
-        for source in ("parquet", "memory") if arguments.memory else ("parquet",):
+        for source in arguments.sources:
             engines = _open(source, table_paths(arguments.data), absent is None)
             _table(engines, arguments, deadline, report)
 
@@ -124,7 +124,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="of the data that is generated if there is none")
     parser.add_argument("--queries", type=query_numbers, default=list(NUMBERS), help="such as 1,3,5-9; all by default")
     parser.add_argument("--runs", type=int, default=3, help="runs of each query on each engine")
-    parser.add_argument("--memory", action="store_true", help="from tables in the host's memory too")
+    parser.add_argument("--sources", nargs="+", choices=["parquet", "memory"], default=["parquet", "memory"])
     parser.add_argument("--profile", action="store_true", help="tell what each query spent its time on, on the GPU")
     parser.add_argument("--model", action="store_true", help="measure the devices, and tell what is expected of them")
     parser.add_argument("--limit", type=float, default=math.inf, help="seconds after which no query is started")

@@ -1,0 +1,96 @@
+"""The functions on a GPU, and their forms for it on the CPU: both must give the answers that the CPU's forms give.
+
+Where the CPU raises an error the GPU must fail too: then the fragment runs again on the CPU, which tells the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import polars as pl
+import pytest
+
+from executor.device_frames import DeviceTimes, download
+from executor.kernels import KernelOptions, collect, compile_fragment, run_on_device
+from executor.value import NotOnDevice
+from tests.executor.fake_gpu import FakeGpu
+from tests.executor.function_calls import VOLATILE, Call, calls, difference, queries, refusals, run_on_cpu
+from tests.executor.test_aggregates import AGGREGATES
+from tests.executor.test_functions import EXPRESSIONS
+
+GPU = KernelOptions(device="gpu")
+TABLES = {"small numbers": True, "any numbers": False}
+QUERIES = {
+    "scalars": (EXPRESSIONS, "select {} as v from t order by id", 1e-12),
+    "aggregates": (AGGREGATES, "select {} as v from t", 1e-9),
+    "aggregates by group": (AGGREGATES, "select n, {} as v from t group by n", 1e-9),
+    "aggregates by two": (AGGREGATES, "select g, k, {} as v from t group by g, k", 1e-9),
+    "aggregates of nothing": (AGGREGATES, "select {} as v from t where id < 0", 1e-9),
+}
+
+# cuDF's remainders of large quotients and its quotients by a constant are exact, those of Polars are not.
+INEXACT = ("select f % 3 as v from t order by id", "round(DOUBLE, [INTEGER!]) -> DOUBLE")
+
+
+def groups() -> Iterator[tuple[str, Callable[[], Iterable[Call]]]]:
+    for name, bounded in TABLES.items():
+        yield name, lambda bounded=bounded: (c for c in calls(bounded) if not c.name.startswith(VOLATILE))  # type: ignore[misc]
+    for name, query in QUERIES.items():
+        yield name, lambda query=query: queries(*query)  # type: ignore[misc]
+
+
+def mismatches(
+    found: Iterable[Call],
+    run: Callable[[pl.LazyFrame], pl.DataFrame],
+    skip: Callable[[pl.LazyFrame], bool] = lambda lazy: False,
+) -> tuple[list[str], int]:
+    """What the GPU's forms, run so, answer otherwise than the CPU's; and how many they answered."""
+    wrong: list[str] = []
+    answered = 0
+    for call in found:
+        try:
+            lazy = compile_fragment(call.plan, call.inputs, GPU)
+        except NotOnDevice:
+            continue
+        if skip(lazy):
+            continue
+        expected = run_on_cpu(call)
+        try:
+            answer = run(lazy)
+        except BaseException as error:  # panics are no Exception
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            if not isinstance(expected, Exception):
+                wrong.append(f"{call.name}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            continue
+        if isinstance(expected, Exception):
+            wrong.append(f"{call.name}: no error, the CPU's is {expected}")
+            continue
+        answered += 1
+        reason = difference(call, expected, answer)
+        if reason is not None:
+            wrong.append(f"{call.name}: {reason}")
+    return wrong, answered
+
+
+GROUPS = dict(groups())
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_forms_for_the_gpu_are_right(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polars' own engine runs what is compiled for cuDF."""
+    FakeGpu().install(monkeypatch)
+    found = (call for call in GROUPS[group]() if call.name not in INEXACT)
+    wrong, answered = mismatches(found, lambda lazy: collect(lazy))
+    assert not wrong, f"{len(wrong)} wrong, {answered} answered\n" + "\n".join(wrong)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_gpu_answers_as_the_cpu(group: str) -> None:
+    def run(lazy: pl.LazyFrame) -> pl.DataFrame:
+        return download(run_on_device(lazy, DeviceTimes()))
+
+    wrong, answered = mismatches(GROUPS[group](), run, skip=lambda lazy: bool(refusals(lazy)))
+    print(f"{group}: {answered} answered, {len(wrong)} wrong")
+    assert not wrong, f"{len(wrong)} wrong, {answered} answered\n" + "\n".join(wrong)
