@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from executor.value import NotOnDevice
 from planner.record import record
 
 
@@ -78,7 +79,7 @@ def run(lazy: pl.LazyFrame, flags: pl.QueryOptFlags, times: DeviceTimes) -> Devi
     """Run a plan on the device and leave its rows there.
 
     Raises:
-        NotImplementedError: cuDF has no form of an operation.
+        NotOnDevice: cuDF has no form of an operation.
         MemoryError: the device has too little memory.
     """
     started = time.perf_counter()
@@ -95,25 +96,25 @@ def translate(lazy: pl.LazyFrame, flags: pl.QueryOptFlags) -> Any:
     """cudf-polars' form of a plan, which Polars optimizes first. Needs no GPU.
 
     Raises:
-        NotImplementedError: cuDF has no form of an operation.
+        NotOnDevice: cuDF has no form of an operation.
     """
     from cudf_polars.dsl.translate import Translator
 
     found: list[Any] = []
+    errors: list[str] = []
 
     def callback(visitor: Any, since: int | None) -> None:
         translator = Translator(visitor, gpu_engine())
         found.append(translator.translate_ir())
-        found.append(translator.unsupported_operations_error())
+        errors.extend(dict.fromkeys(map(str, translator.errors)))
         visitor.set_udf(lambda *options: pl.DataFrame())  # Polars has nothing left to do
 
     flags = flags.__copy__()
     flags.slice_pushdown = False  # cudf-polars refuses limits in what a Python function reads (``source``)
     lazy.collect(engine="in-memory", optimizations=flags, post_opt_callback=callback)  # type: ignore[call-overload]
-    plan, error = found
-    if error is not None:
-        raise error
-    return plan
+    if errors:
+        raise NotOnDevice("; ".join(errors))
+    return found[0]
 
 
 def _evaluate(plan: Any, times: DeviceTimes) -> DeviceFrame:

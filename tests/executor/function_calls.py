@@ -22,6 +22,7 @@ import sqlray
 from executor.device_frames import translate
 from executor.dtypes import INTERVAL_STRUCT, polars_dtype
 from executor.kernels import KernelOptions, collect, compile_fragment, optimizations
+from executor.value import NotOnDevice
 from planner import types
 from planner.expr import Expr, Field, Literal, Schema, column, column_name, new_field
 from planner.functions import resolve_scalar, scalar_functions
@@ -217,8 +218,8 @@ def refusals(lazy: pl.LazyFrame) -> list[str]:
     """Why cudf-polars, which must be installed, cannot run a frame; it needs no GPU to tell."""
     try:
         translate(lazy, optimizations())
-    except NotImplementedError as error:
-        return [str(e) for e in error.args[1]]
+    except NotOnDevice as error:
+        return str(error).split("; ")
     return []
 
 

@@ -11,6 +11,7 @@ import sqlray
 from executor.device_frames import translate
 from executor.dtypes import polars_dtype
 from executor.kernels import KernelOptions, compile_fragment, optimizations
+from executor.value import NotOnDevice
 from planner.expr import column_name
 from planner.physical import InputExec
 from planner.stages import Stage
@@ -34,7 +35,7 @@ def errors(stage: Stage) -> list[str]:
     lazy = compile_fragment(stage.plan, inputs, KernelOptions(device="gpu"))
     try:
         translate(lazy, optimizations())
-    except NotImplementedError as error:
+    except NotOnDevice as error:
         return [str(error)]
     return []
 
