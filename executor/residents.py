@@ -1,6 +1,6 @@
-"""Columns of frames in memory that a GPU holds a copy of, from the first query that reads them there.
+"""Columns of tables in memory that a GPU holds a copy of, from the first query that reads them there.
 
-A copy is kept while the frame lives, its data are the same and the device has room, those read last before others.
+A copy is kept while the table's frame lives, which nobody changes, and the device has room; those read last stay longest.
 Decimals are copied as the scaled integers that kernels compute with, where 64 bits hold them.
 """
 
@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
-import pyarrow as pa
 
 from executor import device_frames
 from executor.device_frames import DeviceFrame
@@ -24,9 +23,8 @@ SHARE = 0.5
 
 @dataclass(slots=True)
 class _Copy:
-    """A column on the device. ``source`` keeps the buffers that it was made of, so that their addresses stay theirs."""
+    """A column on the device."""
 
-    source: pl.Series
     frame: DeviceFrame
     used: int
 
@@ -51,11 +49,11 @@ def columns(frame: pl.DataFrame, names: Sequence[str]) -> DeviceFrame:
     """
     with _lock:
         entry = _entry(frame)
-        missing = [name for name in names if not _current(entry, frame, name)]
+        missing = [name for name in names if name not in entry.columns]
         _make_room(sum(int(frame.get_column(name).estimated_size()) for name in missing), entry, names)
         for name in missing:
-            source = frame.get_column(name)
-            entry.columns[name] = _Copy(source, device_frames.upload(_as_held(source).to_frame()), 0)
+            column = _as_held(frame.get_column(name))
+            entry.columns[name] = _Copy(device_frames.upload(column.to_frame()), 0)
         found = [entry.columns[name] for name in names]
         for copy in found:
             copy.used = next(_clock)
@@ -82,7 +80,7 @@ def resident_bytes(frame: pl.DataFrame, names: Sequence[str]) -> int:
         entry = _known(frame)
         if entry is None:
             return 0
-        return sum(entry.columns[name].frame.bytes for name in names if _current(entry, frame, name))
+        return sum(entry.columns[name].frame.bytes for name in names if name in entry.columns)
 
 
 def note_read(frame: pl.DataFrame) -> None:
@@ -124,18 +122,6 @@ def _entry(frame: pl.DataFrame) -> _Entry:
 
         entry = _entries[at] = _Entry(weakref.ref(frame, forget))
     return entry
-
-
-def _current(entry: _Entry, frame: pl.DataFrame, name: str) -> bool:
-    """Whether the device holds the column as it is: a frame may be changed in place."""
-    copy = entry.columns.get(name)
-    return copy is not None and _buffers(copy.source) == _buffers(frame.get_column(name))
-
-
-def _buffers(series: pl.Series) -> list[tuple[int, ...]]:
-    """Where a column's data lie."""
-    chunks = pa.chunked_array(series).chunks
-    return [(c.offset, len(c), *(b.address if b else 0 for b in c.buffers())) for c in chunks]
 
 
 def _make_room(size: int, entry: _Entry, names: Sequence[str]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +23,7 @@ _SAMPLE = 20_000
 
 @record(eq=False, weakref=True)
 class MemoryTable:
-    """Rows held as one Polars frame.
+    """Rows held as one Polars frame, which nobody else changes.
 
     ``unique`` names columns that are known to hold no value twice; ``keys`` are declared sets of columns that no two
     rows may share.
@@ -151,13 +152,49 @@ def _string_width(values: pl.Series) -> float:
     return 16.0 + float(head) if isinstance(head, (int, float)) else 16.0
 
 
+@dataclass(slots=True)
+class _Snapshot:
+    original: weakref.ref[pl.DataFrame]
+    frame: pl.DataFrame
+    state: list[tuple[object, ...]]
+
+
+_snapshots: dict[int, _Snapshot] = {}  # by the identity of the original
+
+
+def snapshot(data: pl.DataFrame) -> pl.DataFrame:
+    """A frame as it is now, which stays so when its owner changes theirs in place: the same one until then, so that
+    what is known of it lasts. It shares the data."""
+    state = [_state(column) for column in data.get_columns()]
+    at = id(data)
+    known = _snapshots.get(at)
+    if known is None or known.original() is not data or known.state != state:
+
+        def forget(dead: weakref.ref[pl.DataFrame]) -> None:
+            kept = _snapshots.get(at)
+            if kept is not None and kept.original is dead:  # by now another frame may be at its address
+                del _snapshots[at]
+
+        known = _snapshots[at] = _Snapshot(weakref.ref(data, forget), data.clone(), state)
+    return known.frame
+
+
+def _state(column: pl.Series) -> tuple[object, ...]:
+    """What tells apart a column from what it was. Polars does not write to buffers that another column shares, as a
+    snapshot does: a change makes it copy the column, or append to it."""
+    ends = column.head(1), column.tail(1)
+    lie = [(c.offset, *(b.address if b else 0 for b in c.buffers())) for e in ends for c in pa.chunked_array(e).chunks]
+    return column.name, column.dtype, len(column), column.n_chunks(), lie
+
+
 def memory_table(name: str, data: Any, unique: frozenset[str] = frozenset()) -> MemoryTable:
     """A table over Arrow (table, batch, reader, anything with ``__arrow_c_stream__``), Polars, pandas, a dict of
-    columns or a list of dicts. Arrow and Polars data are not copied."""
+    columns or a list of dicts. Arrow and Polars data are not copied; a Polars frame that is changed in place afterwards
+    stays here as it was."""
     if isinstance(data, pl.LazyFrame):
         frame = data.collect()
     elif isinstance(data, pl.DataFrame):
-        frame = data
+        frame = snapshot(data)
     elif isinstance(data, pl.Series):
         frame = data.to_frame()
     elif isinstance(data, (list, Mapping)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +18,7 @@ from executor.cancellation import Cancellation
 from executor.kernels import KernelOptions
 from executor.metrics import Fallback
 from executor.runners import task
+from executor.sources.memory import snapshot
 from executor.value import NotOnDevice
 from planner.devices import H100, Rates, default_cpu
 from planner.errors import ExecutionError
@@ -240,19 +241,46 @@ def test_a_table_in_memory_is_copied_to_the_gpu_once(orders: pl.DataFrame, monke
     other = sqlray.connect(device="gpu")
     assert other.sql("select max(id), max(note) from t where id < 7", t=orders).fetchall() == [(6, "x")]
     assert sorted(fake.uploads) == ["id", "note", "total"]
-    assert residents.reads(orders) == 3
-    assert residents.resident_bytes(orders, ["id"]) == 8000
+    assert residents.reads(snapshot(orders)) == 3
+    assert residents.resident_bytes(snapshot(orders), ["id"]) == 8000
     assert residents.resident_bytes(orders.clone(), ["id"]) == 0
 
 
-def test_a_frame_that_was_changed_is_copied_again(orders: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+def grow(frame: pl.DataFrame) -> None:
+    frame.extend(frame[:1])
+
+
+def append(frame: pl.DataFrame) -> None:
+    frame.vstack(frame[:1], in_place=True)
+
+
+def assign(frame: pl.DataFrame) -> None:
+    frame[2, "total"] = 1 + frame[2, "total"]
+
+
+def exchange(frame: pl.DataFrame) -> None:
+    frame.replace_column(1, frame["total"] * 2)
+
+
+@pytest.mark.parametrize("change", [grow, append, assign, exchange])
+@pytest.mark.parametrize("chunks", [1, 5])
+def test_a_frame_that_was_changed_is_another(
+    change: Callable[[pl.DataFrame], None], chunks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake = FakeGpu().install(monkeypatch)
+    frame = pl.concat([pl.DataFrame({"id": [0, 1, 2], "total": [7, 5, 9]})] * chunks, rechunk=False)
+    assert frame["total"].n_chunks() == chunks
     session = sqlray.connect(device="gpu")
-    session.register("orders", orders)
-    assert session.sql("select sum(total), sum(id) from orders").fetchall() == [(2997, 499500)]
-    orders[0, "total"] = 100  # a frame may be changed in place
-    assert session.sql("select sum(total), sum(id) from orders").fetchall() == [(3097, 499500)]
-    assert sorted(fake.uploads) == ["id", "total", "total"]
+    session.register("registered", frame)
+    for _ in range(2):
+        before = frame["total"].sum()
+        for table, total in (("frame", before), ("registered", 21 * chunks)):
+            query = f"select sum(total), max(total + 0) from {table}"
+            ((found, _),) = session.sql(query).fetchall()
+            assert found == total
+        change(frame)
+        assert frame["total"].sum() != before
+    assert fake.uploads == ["total"] * 2  # as it was registered, and once changed
 
 
 def test_copies_go_with_their_frame(monkeypatch: pytest.MonkeyPatch) -> None:
