@@ -1,7 +1,7 @@
 """Columns of tables in memory that a GPU holds a copy of, from the first query that reads them there.
 
-A copy is kept while the table's frame lives, which nobody changes, and the device has room; those read last stay longest.
-Decimals are copied as the scaled integers that kernels compute with, where 64 bits hold them.
+A copy is kept while the table's frame lives, which nobody changes, and the device has room; the one read last stays
+longest. Decimals are copied as the scaled integers that kernels compute with, where 64 bits hold them.
 """
 
 from __future__ import annotations
