@@ -11,17 +11,16 @@ from dataclasses import replace
 
 import polars as pl
 
-from executor.aggregate_arguments import compute_arguments
+from executor.aggregate_parts import Argument, Composed, Group, Rows, fraction, in_order, interpolated, or_null, paired
+from executor.aggregates_gpu import DOUBLE_MAX, GPU_FORMS, Strings, join_strings
 from executor.arithmetic import divide, to_float
-from executor.checks import strict_cast
+from executor.checks import Failure, checked, strict_cast
 from executor.dtypes import polars_dtype
 from executor.expressions import largest, translate
 from executor.frame import Context, Frame, stored
-from executor.kernels_sort import sort_expression
 from executor.value import (
     INT64_MAX,
     NotOnDevice,
-    Scope,
     Store,
     Value,
     bounds_of,
@@ -33,89 +32,87 @@ from executor.value import (
     with_store,
 )
 from planner import types
-from planner.errors import PlanError, UnsupportedError
-from planner.expr import AggregateCall, ColumnId, Literal, column_name, columns_of
+from planner.errors import UnsupportedError
+from planner.expr import AggregateCall, Column, ColumnId, Expr, Literal, column, column_name, columns_of, new_field
 from planner.physical import AggregateExec
-from planner.record import record
 
 # No task reads more rows than this: it bounds what a 128-bit sum of 64-bit values can reach, with room to spare.
 _MANY_ROWS = 2**48
-_DOUBLE_MAX = 2**53  # up to here a double holds every integer
-
-
-@record
-class Group:
-    """What an aggregate is computed in: the scope of its arguments, and what is known of the group."""
-
-    scope: Scope
-    max_rows: int | None
-    may_be_empty: bool
-
-    @property
-    def device(self) -> str:
-        return self.scope.device
-
-
-@record
-class Argument:
-    """An aggregate's arguments for the rows that its FILTER passes; the first is NULL for the others."""
-
-    call: AggregateCall
-    values: tuple[Value, ...]
-    test: pl.Expr | None
-    group: Group
-
-    @property
-    def value(self) -> Value:
-        return self.values[0]
-
-    @property
-    def expr(self) -> pl.Expr:
-        return self.values[0].expr
-
-    @property
-    def skips(self) -> bool:
-        """Whether there may be rows, or groups, without a value."""
-        return self.value.nullable or self.test is not None or self.group.may_be_empty
-
-
-@record
-class Quotient:
-    """An aggregate that is a quotient of two: divided once the groups are done, and divided exactly."""
-
-    dividend: pl.Expr
-    divisor: pl.Expr
-    nullable: bool
 
 
 def aggregate(plan: AggregateExec, frame: Frame, context: Context) -> Frame:
-    if context.device == "gpu":
-        plan, frame = compute_arguments(plan, frame, context)
     frame = _narrow_decimals(frame, plan, context)
-    scope = context.scope(frame.columns)
-    keys = {k.id: scope.columns[k.id] for k in plan.keys}
     if not plan.aggregates:
+        known = context.scope(frame.columns).columns
+        keys = {k.id: known[k.id] for k in plan.keys}
         lazy = frame.lazy.select(v.expr for v in keys.values()) if keys else frame.lazy.head(1)
         return Frame(lazy.unique(maintain_order=False) if keys else lazy, keys, frame.max_rows)
-    group = Group(scope, frame.max_rows, may_be_empty=not keys)
+    calls = [item.call for item in plan.aggregates]
+    if context.device == "gpu":
+        frame, calls = _columns_first(frame, calls, context)
+    scope = context.scope(frame.columns)
+    keys = {k.id: scope.columns[k.id] for k in plan.keys}
+    names = [v.expr for v in keys.values()]
+    rows = Rows(context, names)
+    group = Group(scope, _fewer(frame.max_rows, plan.max_rows), may_be_empty=not keys, rows=rows)
     exprs: list[pl.Expr] = []
-    quotients: list[pl.Expr] = []
+    combined: list[pl.Expr] = []
+    strings: list[Strings] = []
     columns: dict[ColumnId, Value] = dict(keys)
-    for item in plan.aggregates:
-        value = aggregate_value(item.call, group)
+    for item, call in zip(plan.aggregates, calls, strict=True):
         name = column_name(item.field)
-        if isinstance(value, Quotient):
-            parts = context.fresh("dividend"), context.fresh("divisor")
-            exprs += [value.dividend.alias(parts[0]), value.divisor.alias(parts[1])]
-            quotients.append(divide(pl.col(parts[0]), pl.col(parts[1]), scope).alias(name))
-            columns[item.field.id] = Value(pl.col(name), types.DOUBLE, nullable=value.nullable)
+        if call.name == "string_agg" and keys and context.device == "gpu":
+            strings.append(Strings(_argument(call, group), name))
+            columns[item.field.id] = Value(pl.col(name), types.VARCHAR)
+            continue
+        value = aggregate_value(call, group)
+        if isinstance(value, Composed):
+            parts = [context.fresh("part") for _ in value.parts]
+            exprs += [expr.alias(part) for expr, part in zip(value.parts, parts, strict=True)]
+            value = value.combine(*map(pl.col, parts))
+            combined.append(value.expr.alias(name))
         else:
             exprs.append(value.expr.alias(name))
-            columns[item.field.id] = stored(value, name)
-    names = [v.expr for v in keys.values()]
-    lazy = frame.lazy.group_by(names).agg(exprs) if keys else frame.lazy.select(exprs)
-    lazy = lazy.with_columns(quotients) if quotients else lazy
-    return Frame(lazy, columns, frame.max_rows if keys else 1)
+        columns[item.field.id] = stored(value, name)
+    if strings:
+        lazy = join_strings(strings, frame.lazy, rows, exprs)
+    else:
+        lazy = rows.add_to(frame.lazy)
+        lazy = lazy.group_by(names).agg(exprs) if keys else lazy.select(exprs)
+    lazy = lazy.with_columns(combined) if combined else lazy
+    return Frame(lazy, columns, group.max_rows if keys else 1)
+
+
+def _fewer(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else min(a, b)
+
+
+def _columns_first(
+    frame: Frame, calls: Sequence[AggregateCall], context: Context
+) -> tuple[Frame, list[AggregateCall]]:
+    """The calls over columns that hold what they evaluate: cuDF raises nothing, and nests nothing, in a group."""
+    scope = context.scope(frame.columns)
+    found: dict[Expr, Column] = {}
+    columns = dict(frame.columns)
+    exprs: list[pl.Expr] = []
+
+    def as_column(expr: Expr, aggregated: bool) -> Expr:
+        if isinstance(expr, Column) or (isinstance(expr, Literal) and not aggregated):
+            return expr
+        if expr not in found:
+            value = translate(expr, scope)
+            if value.is_literal and not aggregated:
+                return expr
+            item = new_field(context.fresh("argument"), value.dtype, value.nullable)
+            exprs.append(value.expr.alias(column_name(item)))
+            columns[item.id] = stored(value, column_name(item))
+            found[expr] = column(item)
+        return found[expr]
+
+    done = [
+        call.with_expressions([as_column(e, i == 0) for i, e in enumerate(call.expressions())]) for call in calls
+    ]
+    return (Frame(frame.lazy.with_columns(exprs), columns, frame.max_rows) if exprs else frame), done
 
 
 def _narrow_decimals(frame: Frame, plan: AggregateExec, context: Context) -> Frame:
@@ -139,13 +136,19 @@ def _narrow_decimals(frame: Frame, plan: AggregateExec, context: Context) -> Fra
     return Frame(lazy, columns, frame.max_rows)
 
 
-def aggregate_value(call: AggregateCall, group: Group) -> Value | Quotient:
+def aggregate_value(call: AggregateCall, group: Group) -> Value | Composed:
     """One aggregate, as an expression over a group."""
     if call.name == "count_star":
         return _count_star(call, group)
     function = _FUNCTIONS.get(call.name)
     if function is None:
         raise UnsupportedError(f"the aggregate {call.name} cannot be computed yet")
+    argument = _argument(call, group)
+    other = GPU_FORMS.get(call.name) if group.device == "gpu" else None
+    return (other(argument) if other is not None else None) or function(argument)
+
+
+def _argument(call: AggregateCall, group: Group) -> Argument:
     values = [translate(a, group.scope) for a in call.args]
     test = translate(call.filter, group.scope).expr if call.filter is not None else None
     if test is not None:
@@ -153,7 +156,7 @@ def aggregate_value(call: AggregateCall, group: Group) -> Value | Quotient:
         values[0] = replace(first, expr=pl.when(test).then(first.expr), nullable=True, is_literal=False)
     if not any(v.expr.meta.root_names() for v in values):
         values[0] = _per_row(values[0], group)
-    return function(Argument(call, tuple(values), test, group))
+    return Argument(call, tuple(values), test, group)
 
 
 def _per_row(value: Value, group: Group) -> Value:
@@ -193,13 +196,12 @@ def _distinct(argument: Argument) -> Argument:
     return replace(argument, values=(value, *argument.values[1:]))
 
 
-def _or_null(expr: pl.Expr, argument: Argument) -> pl.Expr:
-    """The aggregate, NULL for a group without a value."""
-    return pl.when(argument.expr.count() > 0).then(expr) if argument.skips else expr
+def _exact_sum(argument: Argument) -> tuple[Value, pl.Expr | None]:
+    """The sum of integers or decimals, held as a scaled integer where that cannot overflow.
 
-
-def _exact_sum(argument: Argument) -> Value:
-    """The sum of integers or decimals, held as a scaled integer where that cannot overflow."""
+    On a GPU it may: then the sum of the absolute values, as DOUBLE and in the unit of what is summed, comes with it.
+    As long as that fits, no sum of any of the rows wraps.
+    """
     value = argument.value
     scale = value.dtype.scale if types.is_decimal(value.dtype) else 0
     dtype = types.decimal(types.MAX_PRECISION, scale)
@@ -210,15 +212,32 @@ def _exact_sum(argument: Argument) -> Value:
     if rows is not None and largest * rows <= INT64_MAX:
         expr = _as_integer(value, Store.INT64, device).sum()
         bounds = (min(low * rows, 0), max(high * rows, 0))
-        return Value(_or_null(expr, argument), dtype, Store.INT64, bounds, argument.skips)
+        return Value(or_null(expr, argument), dtype, Store.INT64, bounds, argument.skips), None
     if device == "cpu" and largest * _MANY_ROWS < 10**38:
         expr = _as_integer(value, Store.INT128, device).sum()
         bounds = (min(low * _MANY_ROWS, 0), max(high * _MANY_ROWS, 0))
-        return Value(_or_null(expr, argument), dtype, Store.INT128, bounds, argument.skips)
+        return Value(or_null(expr, argument), dtype, Store.INT128, bounds, argument.skips), None
+    if device == "gpu" and types.is_integer(value.dtype) and fits((low, high), INT64_MAX + 1):
+        integer = _as_integer(value, Store.INT64, device)
+        bounds = (-INT64_MAX, INT64_MAX)
+        held = Value(or_null(integer.sum(), argument), dtype, Store.INT64, bounds, argument.skips)
+        return held, integer.cast(pl.Float64).abs().sum()
+    native_value = value.expr.cast(pl.Decimal(38, 0)) if types.is_integer(value.dtype) else native(value, device).expr
+    summed = native_value.cast(pl.Decimal(38, scale))
+    total = Value(or_null(summed.sum(), argument), dtype, Store.NATIVE, None, argument.skips)
     if device == "gpu" and largest * _MANY_ROWS >= 10**38:
-        raise NotOnDevice("a decimal sum that may overflow is not checked on the GPU")
-    held = value.expr.cast(pl.Decimal(38, 0)) if types.is_integer(value.dtype) else native(value, device).expr
-    return Value(_or_null(held.cast(pl.Decimal(38, scale)).sum(), argument), dtype, Store.NATIVE, None, argument.skips)
+        return total, summed.cast(pl.Float64).abs().sum() * float(10**scale)
+    return total, None
+
+
+# What a sum of absolute values must stay below: it is rounded once a row, of 2^31 rows at most.
+_MARGIN = 1 - 2**-20
+
+
+def _no_overflow(total: Value, size: pl.Expr, group: Group) -> pl.Expr:
+    """The sum, raising if the ``size`` that came with it says that it may have wrapped."""
+    limit = (2.0**63 if total.store is Store.INT64 else 1e38) * _MARGIN
+    return checked(total.expr, (size < limit).not_(), Failure.OUT_OF_RANGE, group.scope)
 
 
 def _as_integer(value: Value, store: Store, device: str) -> pl.Expr:
@@ -227,43 +246,62 @@ def _as_integer(value: Value, store: Store, device: str) -> pl.Expr:
     return value.expr.cast(integer_dtype(store))
 
 
-def _sum(argument: Argument) -> Value:
+def _sum(argument: Argument) -> Value | Composed:
     argument = _distinct(argument)
     dtype = argument.call.dtype
     if types.is_float(dtype):
         expr = to_float(argument.value, types.DOUBLE, argument.group.scope).sum()
-        return Value(_or_null(expr, argument), dtype, nullable=argument.skips)
-    total = _exact_sum(argument)
+        return Value(or_null(expr, argument), dtype, nullable=argument.skips)
+    total, size = _exact_sum(argument)
     if types.is_decimal(dtype):
-        return replace(total, dtype=dtype)
-    # SUM(INTEGER) is BIGINT.
-    if total.store is Store.INT64:
-        return replace(total, dtype=dtype, store=Store.NATIVE)
-    if total.store is Store.INT128:
+        total = replace(total, dtype=dtype)
+    elif total.store is Store.INT64:  # SUM(INTEGER) is BIGINT
+        total = replace(total, dtype=dtype, store=Store.NATIVE)
+    elif total.store is Store.INT128:
         expr = strict_cast(total.expr, pl.Int128(), pl.Int64(), argument.group.scope)
-        return Value(expr, dtype, bounds=None, nullable=total.nullable)
-    raise NotOnDevice("a sum that may overflow is not checked on the GPU")
+        total = Value(expr, dtype, bounds=None, nullable=total.nullable)
+    else:
+        raise NotOnDevice("a sum of unsigned integers that may overflow is not checked on the GPU")
+    if size is None:
+        return total
+    group = argument.group
+
+    def combine(sum: pl.Expr, size: pl.Expr) -> Value:
+        return replace(total, expr=_no_overflow(replace(total, expr=sum), size, group))
+
+    return Composed((total.expr, size), combine)
 
 
-def _avg(argument: Argument) -> Value | Quotient:
+def _avg(argument: Argument) -> Value | Composed:
     argument = _distinct(argument)
-    value, dtype = argument.value, argument.call.dtype
+    value = argument.value
     if types.is_temporal(value.dtype):
-        micros = value.expr.cast(pl.Datetime("us")).cast(pl.Int64)
-        micros_sum, count = micros.cast(pl.Int128).sum(), argument.expr.count().cast(pl.Int128)
-        # DuckDB's rounding: before 1970 toward zero, after it to the nearest, halves down.
-        size = micros_sum.abs() // count
-        up = (micros_sum > 0) & ((micros_sum.abs() % count) * 2 > count)
-        mean = (pl.when(micros_sum < 0).then(0 - size).otherwise(size) + up.cast(pl.Int128)).cast(pl.Int64)
-        return Value(_or_null(mean.cast(polars_dtype(dtype)), argument), dtype)
+        return _mean_moment(argument)
     if types.is_float(value.dtype):
-        return Value(value.expr.cast(pl.Float64).mean(), dtype)
-    total = _exact_sum(replace(argument, values=(replace(value, nullable=False),), test=None))
+        return Value(value.expr.cast(pl.Float64).mean(), argument.call.dtype)
+    total, size = _exact_sum(replace(argument, values=(replace(value, nullable=False),), test=None))
     scale = value.dtype.scale if types.is_decimal(value.dtype) else 0
     count = (argument.expr.count() if argument.skips else pl.len()).cast(pl.Float64)
     if total.store is not Store.NATIVE and scale:
         count = count * float(10**scale)
-    return Quotient(_or_null(total.expr.cast(pl.Float64), argument), count, argument.skips)
+    group = argument.group
+
+    def quotient(sum: pl.Expr, count: pl.Expr, *sizes: pl.Expr) -> Value:
+        exact = _no_overflow(replace(total, expr=sum), sizes[0], group) if sizes else sum
+        return Value(divide(exact.cast(pl.Float64), count, group.scope), types.DOUBLE, nullable=argument.skips)
+
+    return Composed((or_null(total.expr, argument), count, *([] if size is None else [size])), quotient)
+
+
+def _mean_moment(argument: Argument) -> Value:
+    dtype = argument.call.dtype
+    micros = argument.expr.cast(pl.Datetime("us")).cast(pl.Int64)
+    total, count = micros.cast(pl.Int128).sum(), argument.expr.count().cast(pl.Int128)
+    # DuckDB's rounding: before 1970 toward zero, after it to the nearest, halves down.
+    size = total.abs() // count
+    up = (total > 0) & ((total.abs() % count) * 2 > count)
+    mean = (pl.when(total < 0).then(0 - size).otherwise(size) + up.cast(pl.Int128)).cast(pl.Int64)
+    return Value(or_null(mean.cast(polars_dtype(dtype)), argument), dtype)
 
 
 def _min(argument: Argument) -> Value:
@@ -292,21 +330,14 @@ def _moment(name: str, ddof: int) -> Callable[[Argument], Value]:
     def compute(argument: Argument) -> Value:
         expr = _distinct(argument).expr
         result = expr.std(ddof=ddof) if name == "std" else expr.var(ddof=ddof)
-        return Value(_or_null(result, argument), argument.call.dtype)  # the streaming engine: 0 for a single NULL
+        return Value(or_null(result, argument), argument.call.dtype)  # the streaming engine: 0 for a single NULL
 
     return compute
 
 
-def _paired(argument: Argument) -> tuple[pl.Expr, pl.Expr]:
-    """Both arguments, each NULL where one of them is."""
-    y, x = argument.values[0].expr, argument.values[1].expr
-    both = y.is_not_null() & x.is_not_null()
-    return pl.when(both).then(y), pl.when(both).then(x)
-
-
 def _covariance(ddof: int) -> Callable[[Argument], Value]:
     def compute(argument: Argument) -> Value:
-        y, x = _paired(argument)
+        y, x = paired(argument)
         total = ((y - y.mean()) * (x - x.mean())).sum()
         count = y.count().cast(pl.Float64)
         return Value(pl.when(count > ddof).then(total / (count - ddof)), types.DOUBLE)
@@ -315,7 +346,7 @@ def _covariance(ddof: int) -> Callable[[Argument], Value]:
 
 
 def _corr(argument: Argument) -> Value:
-    y, x = _paired(argument)
+    y, x = paired(argument)
     total = ((y - y.mean()) * (x - x.mean())).mean()
     return Value(pl.when(y.count() > 0).then(total / (y.std(ddof=0) * x.std(ddof=0))), types.DOUBLE)
 
@@ -323,52 +354,41 @@ def _corr(argument: Argument) -> Value:
 def _bits(name: str) -> Callable[[Argument], Value]:
     def compute(argument: Argument) -> Value:
         expr = getattr(argument.expr.drop_nulls(), name)()
-        return Value(_or_null(expr, argument), argument.call.dtype)
+        return Value(or_null(expr, argument), argument.call.dtype)
 
     return compute
 
 
 def _product(argument: Argument) -> Value:
     expr = _distinct(argument).expr.drop_nulls().product()
-    return Value(_or_null(expr, argument), argument.call.dtype)
-
-
-def _sorted(expr: pl.Expr, argument: Argument) -> pl.Expr:
-    keys = argument.call.order_by
-    if not keys:
-        return expr
-    return expr.sort_by(
-        [sort_expression(k, argument.group.scope) for k in keys],
-        descending=[k.descending for k in keys],
-        nulls_last=[not k.nulls_first for k in keys],
-    )
+    return Value(or_null(expr, argument), argument.call.dtype)
 
 
 def _string_agg(argument: Argument) -> Value:
     separator = argument.call.args[1]
     assert isinstance(separator, Literal)
-    expr = _sorted(argument.expr, argument).drop_nulls()
+    expr = in_order(argument.expr, argument).drop_nulls()
     if argument.call.distinct:
         expr = expr.unique(maintain_order=True)
     if separator.value is None:
         return Value(literal_expr(None, types.VARCHAR), types.VARCHAR)
-    return Value(_or_null(expr.str.join(separator.value), argument), types.VARCHAR)
+    return Value(or_null(expr.str.join(separator.value), argument), types.VARCHAR)
 
 
 def _any_value(argument: Argument) -> Value:
-    expr = _sorted(argument.expr, argument).drop_nulls().first()
+    expr = in_order(argument.expr, argument).drop_nulls().first()
     return replace(argument.value, expr=expr, nullable=argument.skips)
 
 
 def _edge(name: str) -> Callable[[Argument], Value]:
     def compute(argument: Argument) -> Value:
-        expr = _sorted(argument.expr, argument)
+        expr = in_order(argument.expr, argument)
         if argument.test is not None:
             if argument.group.device == "gpu":
                 raise NotOnDevice("a filter inside first and last")
             kept = translate(argument.call.args[0], argument.group.scope).expr
-            chosen = _sorted(argument.test.fill_null(False), argument)
-            expr = _sorted(kept, argument).filter(chosen)
+            chosen = in_order(argument.test.fill_null(False), argument)
+            expr = in_order(kept, argument).filter(chosen)
         return replace(argument.value, expr=getattr(expr, name)(), nullable=True)
 
     return compute
@@ -390,28 +410,24 @@ def _extreme(descending: bool) -> Callable[[Argument], Value]:
 def _quantile_cont(argument: Argument) -> Value:
     argument = _distinct(argument)
     value, dtype, scope = argument.value, argument.call.dtype, argument.group.scope
-    fraction = _fraction(argument)
+    at = fraction(argument)
     if types.is_temporal(value.dtype):
-        middle = _interpolated(value.expr.cast(pl.Datetime("us")).cast(pl.Int64), fraction, nearest=True, narrow=False)
+        middle = _interpolated(value.expr.cast(pl.Datetime("us")).cast(pl.Int64), at, nearest=True, narrow=False)
         return Value(middle.cast(polars_dtype(dtype)), dtype)
     if types.is_decimal(dtype):
         held = with_store(value, scaled_store(bounds_of(value), scope.device), scope.device)
         if held.store is Store.NATIVE:
             raise NotOnDevice("quantiles of decimals of more than 18 digits")
-        narrow = fits(bounds_of(value), _DOUBLE_MAX)
+        narrow = fits(bounds_of(value), DOUBLE_MAX)
         return Value(
-            _interpolated(held.expr, fraction, nearest=False, narrow=narrow), dtype, held.store, bounds_of(value)
+            _interpolated(held.expr, at, nearest=False, narrow=narrow), dtype, held.store, bounds_of(value)
         )
-    result = to_float(value, types.DOUBLE, scope).quantile(fraction, "linear")
+    result = to_float(value, types.DOUBLE, scope).quantile(at, "linear")
     return Value(result.cast(polars_dtype(dtype)), dtype)
 
 
 def _interpolated(numbers: pl.Expr, fraction: float, nearest: bool, narrow: bool) -> pl.Expr:
-    """The quantile of integers, to the nearest (halves up) or cut toward zero.
-
-    The distance between the neighbours is interpolated, so that large numbers stay exact. ``narrow`` ones are
-    exact as doubles too, which spares the sort.
-    """
+    """The quantile of integers. ``narrow`` ones are exact as doubles too, which spares the sort."""
     position = (numbers.count().cast(pl.Float64) - 1) * fraction
     if narrow:
         low = numbers.quantile(fraction, "lower").cast(pl.Int64)
@@ -422,30 +438,16 @@ def _interpolated(numbers: pl.Expr, fraction: float, nearest: bool, narrow: bool
             ordered.get(p.cast(pl.Int64).clip(lower_bound=0), null_on_oob=True)
             for p in (position.floor(), position.ceil())
         )
-    distance = (high - low) * (position - position.floor())
-    below = low + distance.floor().cast(pl.Int64)
-    rest = distance - distance.floor()
-    if nearest:
-        up = rest >= 0.5
-    else:
-        up = (rest > 0) & (below < 0)
-    return below + up.cast(pl.Int64)
+    return interpolated(low, high, position, nearest)
 
 
 def _quantile_disc(argument: Argument) -> Value:
     argument = _distinct(argument)
-    expr, fraction = argument.expr.drop_nulls(), _fraction(argument)
+    expr, at = argument.expr.drop_nulls(), fraction(argument)
     count = expr.len().cast(pl.Float64)
-    position = ((count * fraction).ceil() - 1).clip(lower_bound=0.0).cast(pl.Int64)
+    position = ((count * at).ceil() - 1).clip(lower_bound=0.0).cast(pl.Int64)
     picked = expr.sort().get(position, null_on_oob=True)
     return replace(argument.value, expr=picked, nullable=True)
-
-
-def _fraction(argument: Argument) -> float:
-    fraction = argument.call.args[1]
-    if not isinstance(fraction, Literal):
-        raise PlanError("the fraction of a quantile must be a constant")
-    return float(fraction.value)
 
 
 def _mode(argument: Argument) -> Value:
@@ -453,7 +455,7 @@ def _mode(argument: Argument) -> Value:
     return replace(argument.value, expr=expr, nullable=True)
 
 
-_FUNCTIONS: Mapping[str, Callable[[Argument], Value | Quotient]] = {
+_FUNCTIONS: Mapping[str, Callable[[Argument], Value | Composed]] = {
     "count": _count,
     "sum": _sum,
     "avg": _avg,

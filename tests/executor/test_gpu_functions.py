@@ -31,6 +31,9 @@ QUERIES = {
 # cuDF's remainders of large quotients and its quotients by a constant are exact, those of Polars are not.
 INEXACT = ("select f % 3 as v from t order by id", "round(DOUBLE, [INTEGER!]) -> DOUBLE")
 
+# Sums of numbers so large that a GPU cannot tell whether they overflow: it gives up, and the CPU answers.
+GIVES_UP = ("sum(b)", "avg(b)")
+
 
 def groups() -> Iterator[tuple[str, Callable[[], Iterable[Call]]]]:
     for name, bounded in TABLES.items():
@@ -60,7 +63,7 @@ def mismatches(
         except BaseException as error:  # panics are no Exception
             if isinstance(error, KeyboardInterrupt):
                 raise
-            if not isinstance(expected, Exception):
+            if not isinstance(expected, Exception) and not any(text in call.name for text in GIVES_UP):
                 wrong.append(f"{call.name}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
             continue
         if isinstance(expected, Exception):
