@@ -49,6 +49,11 @@ def timestamp(days: pl.Expr, micros: pl.Expr | None = None) -> pl.Expr:
     return (total if micros is None else total + micros).cast(pl.Datetime("us"))
 
 
+def date(days: pl.Expr) -> pl.Expr:
+    """A DATE from days since 1970, by way of milliseconds: cuDF takes integers for 64 bits of a date, which has 32."""
+    return (days.cast(pl.Int64) * (MICROS_PER_DAY // 1000)).cast(pl.Datetime("ms")).cast(pl.Date)
+
+
 def month_start(date: pl.Expr) -> pl.Expr:
     """Days since 1970 of the first of the month."""
     return date.cast(pl.Date).cast(pl.Int32).cast(pl.Int64) - date.dt.day().cast(pl.Int64) + 1

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from executor.arithmetic import arithmetic, divide, negate, rescale, to_float
 from executor.checks import Failure, checked, strict_cast
+from executor.comparison import compare
 from executor.dtypes import integer_range, polars_dtype
 from executor.function_forms import Function, elementwise, plain
 from executor.value import (
@@ -172,11 +173,12 @@ def _extreme(greatest: bool) -> Function:
 
         values = unify(args, scope)
 
-        def pick(a: pl.Expr, b: pl.Expr) -> pl.Expr:
-            better = (a >= b) if greatest else (a <= b)
-            return pl.when(b.is_null() | better).then(a).otherwise(b)
+        def pick(a: Value, b: Value) -> Value:
+            better = compare(">=" if greatest else "<=", a, b, scope)
+            expr = pl.when(b.expr.is_null() | better).then(a.expr).otherwise(b.expr)
+            return replace(a, expr=expr, is_literal=False)
 
-        expr = reduce(pick, [v.expr for v in values])
+        expr = reduce(pick, values).expr
         bounds = None
         if type_bounds(dtype) is not None:
             known = [bounds_of(v) for v in values]
