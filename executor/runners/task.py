@@ -16,6 +16,7 @@ import pyarrow as pa
 from executor import devices
 from executor.blocks import BlockStore, Held, StoredBlock, held_bytes, join, lazy, to_block
 from executor.cancellation import Cancellation
+from executor.device_types import from_device
 from executor.expressions import key_expressions
 from executor.kernels import KernelOptions, collect, compile_fragment, stream
 from executor.partition import hash_partition, row_partition
@@ -108,7 +109,7 @@ def run_fragment(
         reason = devices.gpu_absence()
         if reason is None:
             try:
-                rows = collect(compile_fragment(plan, sources, options), options)
+                rows = from_device(collect(compile_fragment(plan, sources, options), options), plan.schema)
             except Exception as error:  # of any kind: the CPU gives the answer, or the error that is the query's own
                 reason = devices.failure(error)
             else:
