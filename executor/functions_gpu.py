@@ -17,8 +17,9 @@ import pyarrow as pa
 from executor.arithmetic import to_float
 from executor.checks import Failure, checked
 from executor.dtypes import polars_dtype
+from executor.functions_string import is_plain_replacement
 from executor.parsing_gpu import moment_layout, parsed_moment
-from executor.patterns import glob_regex, is_plain, regex_options
+from executor.patterns import glob_regex, regex_options
 from executor.value import NotOnDevice, Scope, Value, bounds_of
 from planner import types
 
@@ -132,16 +133,15 @@ def _repeat(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     return Value(pl.when(known).then(pl.concat_str([pl.lit(""), *pieces])), dtype)
 
 
-def _regexp_replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+def _regexp_replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value | None:
+    if is_plain_replacement(args):
+        return None
     text, pattern, by = args[0].expr, args[1], args[2]
     what = "a pattern or replacement that is not constant"
     regex, replacement = _constant(pattern, what), _constant(by, what)
     flags, every = regex_options(args[3].literal or "" if len(args) > 3 else "")
     if flags:
         raise NotOnDevice("the pattern needs a flag that cuDF does not have")
-    if regex and is_plain(regex) and "\\" not in replacement:
-        replaced = text.str.replace_all if every else text.str.replace
-        return Value(replaced(regex, replacement, literal=True), dtype)
     if every or _matches_nothing(regex):
         raise NotOnDevice("cuDF replaces patterns nowhere")
     match = text.str.extract(regex, 0)

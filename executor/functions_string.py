@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from executor.casts import to_text
 from executor.function_forms import Function, by_row, plain
-from executor.patterns import glob_regex, like, regex_options, rust_replacement
+from executor.patterns import glob_regex, is_plain, like, regex_options, rust_replacement
 from executor.value import NotOnDevice, Scope, Value, literal_expr
 from planner import types
 from planner.errors import ExecutionError
@@ -150,16 +150,26 @@ def _regexp_full_match(args: Sequence[Value], dtype: pa.DataType, scope: Scope) 
     return Value(args[0].expr.str.contains(whole), dtype)
 
 
+def is_plain_replacement(args: Sequence[Value]) -> bool:
+    """Whether a pattern without options matches only itself, and its replacement names no groups."""
+    if not all(a.is_literal and a.literal is not None for a in args[1:]):
+        return False
+    pattern, replacement, *options = (a.literal for a in args[1:])
+    flags, _ = regex_options(options[0] if options else "")
+    return not flags and pattern != "" and is_plain(pattern) and "\\" not in replacement
+
+
 def _regexp_replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     pattern, every = _pattern(args[1], args[3] if len(args) > 3 else None)
     by = args[2]
+    replace = args[0].expr.str.replace_all if every else args[0].expr.str.replace
+    if is_plain_replacement(args):  # polars 1.44 takes what a $ stands for in such a pattern's replacement literally
+        return Value(replace(args[1].literal, by.literal, literal=True), dtype)
     if by.is_literal and by.literal is not None:
         replacement = pl.lit(rust_replacement(by.literal), dtype=pl.String)
     else:
         replacement = by.expr.str.replace_all("$", "$$$$", literal=False).str.replace_all(r"\\(\d)", "$${${1}}")
-    text = args[0].expr
-    replaced = text.str.replace_all(pattern, replacement) if every else text.str.replace(pattern, replacement)
-    return Value(replaced, dtype)
+    return Value(replace(pattern, replacement), dtype)
 
 
 def _regexp_extract(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
