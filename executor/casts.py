@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from executor.arithmetic import rescale, to_float
+from executor.calendar import MICROS_PER_DAY
 from executor.checks import Failure, checked, lenient_cast, strict_cast
 from executor.dtypes import integer_range, polars_dtype
 from executor.intervals import interval_to_text
@@ -25,12 +26,12 @@ from executor.value import (
     Store,
     Value,
     bounds_of,
+    constant,
     fits,
     integer_dtype,
     literal_expr,
     native,
     scaled_store,
-    type_bounds,
     with_store,
 )
 from planner import types
@@ -47,8 +48,7 @@ def cast(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> Value:
     if source == dtype:
         return value
     if source == types.NULL or (value.is_literal and value.literal is None):
-        bounds = (0, 0) if type_bounds(dtype) is not None else None
-        return Value(literal_expr(None, dtype), dtype, bounds=bounds, is_literal=True, literal=None)
+        return constant(None, dtype, scope.device)
     if types.is_decimal(dtype):
         return _to_decimal(value, dtype, safe, scope)
     if types.is_integer(dtype):
@@ -229,6 +229,8 @@ def _to_other(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.
         case types.TIMESTAMP | types.TIMESTAMPTZ:
             return _to_timestamp(source, expr, dtype, safe, scope)
         case types.TIME if types.is_timestamp(source):
+            if scope.device == "gpu":
+                return expr.cast(pl.Int64) % MICROS_PER_DAY * 1000
             return expr.dt.time()
         case types.TIME if source == types.VARCHAR:
             stripped = expr.str.strip_chars()
@@ -355,8 +357,12 @@ def to_text(value: Value, scope: Scope) -> pl.Expr:
         text = trim_fraction(expr.dt.strftime("%Y-%m-%d %H:%M:%S%.6f"))
         return text + "+00" if source == types.TIMESTAMPTZ else text
     if source == types.TIME:
+        if scope.device == "gpu":  # where it is nanoseconds
+            expr = (expr // 1000).cast(pl.Datetime("us"))
         return trim_fraction(expr.dt.strftime("%H:%M:%S%.6f"))
     if source == types.INTERVAL:
+        if scope.device == "gpu":
+            raise NotOnDevice("INTERVALs become text on the CPU")
         return interval_to_text(expr)
     if source == types.BLOB:
         return _mapped(_from_bytes, expr, pl.String(), scope)

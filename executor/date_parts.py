@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import polars as pl
-import pyarrow as pa
 
 from executor.arithmetic import divide
 from executor.calendar import MICROS_PER_DAY, days_from_civil, month_start, timestamp
 from executor.intervals import MICROS_PER_MONTH, parts
-from executor.value import Scope
+from executor.value import Scope, Value
 from planner import types
 from planner.errors import ExecutionError
 
@@ -38,13 +37,15 @@ def toward_zero(x: pl.Expr, unit: int) -> pl.Expr:
     return pl.when(x < 0).then(-quotient).otherwise(quotient)
 
 
-def date_part(part: str, expr: pl.Expr, dtype: pa.DataType, scope: Scope) -> pl.Expr:
-    """EXTRACT(part FROM expr): BIGINT, for ``epoch`` DOUBLE."""
+def date_part(part: str, value: Value, scope: Scope) -> pl.Expr:
+    """EXTRACT(part FROM value): BIGINT, for ``epoch`` DOUBLE."""
     if part == "epoch":
-        return _epoch(expr, dtype, scope)
-    if dtype == types.INTERVAL:
-        return _interval_part(part, expr).cast(pl.Int64)
-    return _calendar_part(part, expr).cast(pl.Int64)
+        return _epoch(value, scope)
+    if value.dtype == types.INTERVAL:
+        return _interval_part(part, value).cast(pl.Int64)
+    if value.dtype == types.TIME and scope.device == "gpu":  # the time of a day as a moment of the first of all days
+        return _calendar_part(part, (value.expr // 1000).cast(pl.Datetime("us"))).cast(pl.Int64)
+    return _calendar_part(part, value.expr).cast(pl.Int64)
 
 
 def _calendar_part(part: str, expr: pl.Expr) -> pl.Expr:
@@ -90,8 +91,8 @@ def _calendar_part(part: str, expr: pl.Expr) -> pl.Expr:
             raise _unknown(part)
 
 
-def _interval_part(part: str, expr: pl.Expr) -> pl.Expr:
-    months, days, micros = (p.cast(pl.Int64) for p in parts(expr))
+def _interval_part(part: str, value: Value) -> pl.Expr:
+    months, days, micros = (p.cast(pl.Int64) for p in parts(value))
     within_year = months - toward_zero(months, 12) * 12
     within_minute = micros - toward_zero(micros, _MINUTE) * _MINUTE
     match part:
@@ -123,10 +124,11 @@ def _interval_part(part: str, expr: pl.Expr) -> pl.Expr:
             raise _unknown(part)
 
 
-def _epoch(expr: pl.Expr, dtype: pa.DataType, scope: Scope) -> pl.Expr:
-    match dtype:
+def _epoch(value: Value, scope: Scope) -> pl.Expr:
+    expr = value.expr
+    match value.dtype:
         case types.INTERVAL:
-            months, days, micros = (p.cast(pl.Int64) for p in parts(expr))
+            months, days, micros = (p.cast(pl.Int64) for p in parts(value))
             years = toward_zero(months, 12)
             # A year has 365.25 days here, what is left of the months 30 each.
             seconds = years * 31_557_600 + (months - years * 12) * (MICROS_PER_MONTH // _SECOND) + days * 86_400

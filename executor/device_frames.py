@@ -92,7 +92,15 @@ def run(lazy: pl.LazyFrame, flags: pl.QueryOptFlags, times: DeviceTimes) -> Devi
         _running.reset(token)
 
 
-def translate(lazy: pl.LazyFrame, flags: pl.QueryOptFlags) -> Any:
+@record(eq=False)
+class Translated:
+    """A plan as cudf-polars evaluates it, and the types that its columns must have."""
+
+    plan: Any
+    schema: Mapping[str, pl.DataType]
+
+
+def translate(lazy: pl.LazyFrame, flags: pl.QueryOptFlags) -> Translated:
     """cudf-polars' form of a plan, which Polars optimizes first. Needs no GPU.
 
     Raises:
@@ -100,12 +108,12 @@ def translate(lazy: pl.LazyFrame, flags: pl.QueryOptFlags) -> Any:
     """
     from cudf_polars.dsl.translate import Translator
 
-    found: list[Any] = []
+    found: list[Translated] = []
     errors: list[str] = []
 
     def callback(visitor: Any, since: int | None) -> None:
         translator = Translator(visitor, gpu_engine())
-        found.append(translator.translate_ir())
+        found.append(Translated(translator.translate_ir(), visitor.get_schema()))
         errors.extend(dict.fromkeys(map(str, translator.errors)))
         visitor.set_udf(lambda *options: pl.DataFrame())  # Polars has nothing left to do
 
@@ -117,7 +125,7 @@ def translate(lazy: pl.LazyFrame, flags: pl.QueryOptFlags) -> Any:
     return found[0]
 
 
-def _evaluate(plan: Any, times: DeviceTimes) -> DeviceFrame:
+def _evaluate(translated: Translated, times: DeviceTimes) -> DeviceFrame:
     from cudf_polars.dsl.ir import IRExecutionContext
     from cudf_polars.utils.timer import Timer
 
@@ -125,7 +133,7 @@ def _evaluate(plan: Any, times: DeviceTimes) -> DeviceFrame:
     uploaded = times.upload
     with _device():
         started = time.perf_counter()
-        held = plan.evaluate(cache={}, timer=timer, context=IRExecutionContext())
+        held = translated.plan.evaluate(cache={}, timer=timer, context=IRExecutionContext())
         held.stream.synchronize()
         took = time.perf_counter() - started
     seconds: Counter[str] = Counter()
@@ -135,7 +143,26 @@ def _evaluate(plan: Any, times: DeviceTimes) -> DeviceFrame:
     times.scan += seconds["Scan"]
     times.upload += seconds["DataFrameScan"]
     times.kernels += took - seconds["Scan"] - (times.upload - uploaded)
-    return _framed(held)
+    return _framed(_typed(held, translated.schema))
+
+
+def _typed(held: Any, schema: Mapping[str, pl.DataType]) -> Any:
+    """Rows whose columns have exactly these types: cuDF keeps no precision of decimals.
+
+    Raises:
+        NotOnDevice: they are of other types.
+    """
+    from cudf_polars.containers import Column, DataFrame, DataType
+
+    columns = []
+    for column in held.columns:
+        found, wanted = column.dtype.polars_type, schema[column.name]
+        if found != wanted:
+            if not (isinstance(found, pl.Decimal) and isinstance(wanted, pl.Decimal) and found.scale == wanted.scale):
+                raise NotOnDevice(f"cuDF gave {found} for {wanted}")
+            column = Column(column.obj, DataType(wanted), name=column.name).sorted_like(column)
+        columns.append(column)
+    return DataFrame(columns, stream=held.stream, num_rows=held.num_rows)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from planner import types
+from planner.devices import Device
 from planner.errors import UnsupportedError
 
 INTERVAL_STRUCT = pl.Struct({"months": pl.Int32, "days": pl.Int32, "micros": pl.Int64})
@@ -45,6 +46,13 @@ def polars_dtype(dtype: pa.DataType) -> pl.DataType:
     if found is None:
         raise UnsupportedError(f"the type {types.type_name(dtype)} cannot be computed with")
     return found
+
+
+def device_dtype(dtype: pa.DataType, device: Device) -> pl.DataType:
+    """The Polars type that a column of SQL type ``dtype`` has on a device, where one column holds it."""
+    if device == "gpu" and dtype in (types.TIME, types.BLOB):  # see ``device_types``
+        return pl.Int64() if dtype == types.TIME else pl.String()
+    return polars_dtype(dtype)
 
 
 def integer_range(dtype: pa.DataType) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from executor import functions
 from executor.arithmetic import arithmetic
 from executor.casts import cast
 from executor.comparison import compare
-from executor.dtypes import polars_dtype
+from executor.dtypes import device_dtype, polars_dtype
 from executor.intervals import interval_length
 from executor.value import (
     INT64_MAX,
@@ -28,10 +28,13 @@ from executor.value import (
     Store,
     Value,
     bounds_of,
+    constant,
+    device_constant,
     fits,
+    in_parts,
     integer_dtype,
-    literal_expr,
     native,
+    null_test,
     scaled_store,
     to_unscaled,
     type_bounds,
@@ -74,7 +77,7 @@ def translate(expr: Expr, scope: Scope) -> Value:
         case Column():
             return scope.columns[expr.id]
         case Literal(value, dtype):
-            return literal(value, dtype)
+            return constant(value, dtype, scope.device)
         case Arithmetic(op, left, right, dtype):
             return arithmetic(op, translate(left, scope), translate(right, scope), dtype, scope)
         case Cast(arg, dtype, safe):
@@ -88,8 +91,7 @@ def translate(expr: Expr, scope: Scope) -> Value:
         case Not(arg):
             return _boolean(~predicate(arg, scope))
         case IsNull(arg):
-            value = translate(arg, scope)
-            return _boolean(value.expr.is_null(), nullable=False)
+            return _boolean(null_test(translate(arg, scope)), nullable=False)
         case InList(arg, values):
             return _boolean(_in_list(translate(arg, scope), [v.value for v in values], scope))
         case Case(whens, otherwise):
@@ -116,16 +118,6 @@ def key_expressions(keys: Sequence[Expr]) -> list[pl.Expr]:
     columns = {n.id: n for key in keys for n in walk(key) if isinstance(n, Column)}
     scope = Scope({i: Value(pl.col(column_name(c)), c.dtype) for i, c in columns.items()})
     return [native(translate(key, scope), scope.device).expr for key in keys]
-
-
-def literal(value: Any, dtype: pa.DataType) -> Value:
-    """A constant."""
-    bounds: Bounds | None = None
-    if type_bounds(dtype) is not None:
-        unscaled = 0 if value is None else to_unscaled(value, dtype)
-        bounds = (unscaled, unscaled)
-    expr = literal_expr(value, dtype)
-    return Value(expr, dtype, bounds=bounds, nullable=value is None, is_literal=True, literal=value)
 
 
 def unify(values: Sequence[Value], scope: Scope) -> list[Value]:
@@ -177,7 +169,7 @@ def _comparison(op: str, left: Value, right: Value, scope: Scope) -> Value:
         # Polars compares a constant on the left with a column that is one value throughout as one row.
         op, left, right = FLIPPED[op], right, left
     if left.dtype == types.INTERVAL:
-        left, right = (replace(v, expr=interval_length(v.expr)) for v in (left, right))
+        left, right = (replace(v, expr=interval_length(v)) for v in (left, right))
     return _boolean(compare(op, left, right, scope), nullable=not op.endswith("distinct from"))
 
 
@@ -187,7 +179,7 @@ def _in_list(value: Value, values: Sequence[Any], scope: Scope) -> pl.Expr:
     if not known:
         return pl.lit(None, dtype=pl.Boolean)
     if len(known) <= _FEW_VALUES or value.dtype == types.INTERVAL or any(v != v for v in known):
-        hits = [_comparison("=", value, literal(v, value.dtype), scope).expr for v in known]
+        hits = [_comparison("=", value, constant(v, value.dtype, scope.device), scope).expr for v in known]
         found = reduce(lambda a, b: a | b, hits)
     else:
         found = _is_in(value, known, scope)
@@ -195,7 +187,7 @@ def _in_list(value: Value, values: Sequence[Any], scope: Scope) -> pl.Expr:
 
 
 def _is_in(value: Value, known: list[Any], scope: Scope) -> pl.Expr:
-    dtype = polars_dtype(value.dtype)
+    dtype = device_dtype(value.dtype, scope.device)
     if types.is_decimal(value.dtype) and value.store is not Store.NATIVE:
         numbers = [to_unscaled(v, value.dtype) for v in known]
         dtype = integer_dtype(value.store)
@@ -203,7 +195,7 @@ def _is_in(value: Value, known: list[Any], scope: Scope) -> pl.Expr:
             numbers = [n for n in numbers if fits((n, n), INT64_MAX)]
         return value.expr.is_in(pl.lit(pl.Series([numbers], dtype=pl.List(dtype))))
     if scope.device == "gpu" and not types.is_decimal(value.dtype):
-        return value.expr.is_in(known)
+        return value.expr.is_in([device_constant(v) for v in known])
     return value.expr.is_in(pl.lit(pl.Series([known], dtype=pl.List(dtype))))
 
 
@@ -223,21 +215,28 @@ def _case(whens: Sequence[tuple[Expr, Expr]], otherwise: Expr, scope: Scope) -> 
 def choose(conditions: Sequence[pl.Expr], values: Sequence[Value], scope: Scope) -> Value:
     """The value of the first condition that is TRUE, else the last value."""
     values = unify(values, scope)
-    chain: Any = pl
-    for condition, value in zip(conditions, values[:-1], strict=True):
-        chain = chain.when(condition).then(value.expr)
+    if values[0].dtype == types.INTERVAL and scope.device == "gpu":
+        return _choose_parts(conditions, values)
     dtype = values[0].dtype
     bounds: Bounds | None = None
     if type_bounds(dtype) is not None:
         some = [bounds_of(v) for v in values if not (v.is_literal and v.literal is None)] or [(0, 0)]
         bounds = (min(b[0] for b in some), max(b[1] for b in some))
-    return Value(
-        chain.otherwise(values[-1].expr),
-        dtype,
-        values[0].store,
-        bounds,
-        nullable=any(v.nullable for v in values),
-    )
+    chosen = _chain(conditions, [v.expr for v in values])
+    return Value(chosen, dtype, values[0].store, bounds, nullable=any(v.nullable for v in values))
+
+
+def _chain(conditions: Sequence[pl.Expr], exprs: Sequence[pl.Expr]) -> pl.Expr:
+    chain: Any = pl
+    for condition, expr in zip(conditions, exprs[:-1], strict=True):
+        chain = chain.when(condition).then(expr)
+    chosen: pl.Expr = chain.otherwise(exprs[-1])
+    return chosen
+
+
+def _choose_parts(conditions: Sequence[pl.Expr], values: Sequence[Value]) -> Value:
+    months, days, micros = (_chain(conditions, [v.parts[i] for v in values if v.parts]) for i in range(3))
+    return in_parts(values[0].dtype, (months, days, micros), any(v.nullable for v in values))
 
 
 def _call(name: str, args: Sequence[Expr], dtype: pa.DataType, scope: Scope) -> Value:
@@ -247,8 +246,8 @@ def _call(name: str, args: Sequence[Expr], dtype: pa.DataType, scope: Scope) -> 
             reached = scope
             for arg in args:
                 values.append(translate(arg, reached))
-                reached = reached.guarded(values[-1].expr.is_null())
-            tests = [v.expr.is_not_null() for v in values[:-1]]
+                reached = reached.guarded(null_test(values[-1]))
+            tests = [null_test(v).not_() for v in values[:-1]]
             result = choose(tests, values, scope)
             return replace(result, nullable=all(v.nullable for v in values))
         case "if":
@@ -261,6 +260,6 @@ def _call(name: str, args: Sequence[Expr], dtype: pa.DataType, scope: Scope) -> 
                 same = _comparison("=", cast(first, common, False, scope), cast(second, common, False, scope), scope)
             else:
                 same = _comparison("=", first, second, scope)
-            return choose([same.expr], [literal(None, first.dtype), first], scope)
+            return choose([same.expr], [constant(None, first.dtype, scope.device), first], scope)
         case _:
             return functions.call(name, [translate(a, scope) for a in args], dtype, scope)

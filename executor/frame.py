@@ -9,9 +9,11 @@ from typing import Literal
 
 import polars as pl
 
-from executor.dtypes import polars_dtype
+from executor.device_types import part_names
+from executor.dtypes import device_dtype
 from executor.value import Bounds as ValueBounds
-from executor.value import Scope, Store, Value, native, scaled_bounds
+from executor.value import Scope, Store, Value, in_parts, native, scaled_bounds
+from planner import types
 from planner.devices import Device
 from planner.expr import ColumnId, Field, Schema, column_name
 from planner.physical import Bounds
@@ -85,14 +87,30 @@ def _bounded(value: Value, bounds: ValueBounds) -> Value:
     return Value(value.expr, value.dtype, value.store, bounds, value.nullable, value.is_literal, value.literal)
 
 
-def column_value(item: Field) -> Value:
-    """A column as blocks and sources hold it."""
+def column_value(item: Field, device: Device = "cpu") -> Value:
+    """A column as blocks and sources hold it, in the form for the device."""
+    if device == "gpu" and item.dtype == types.INTERVAL:
+        return in_parts(item.dtype, _part_columns(column_name(item)), item.nullable)
     return Value(pl.col(column_name(item)), item.dtype, nullable=item.nullable)
+
+
+def _part_columns(name: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    months, days, micros = map(pl.col, part_names(name))
+    return months, days, micros
+
+
+def named(value: Value, name: str) -> list[pl.Expr]:
+    """The column ``name`` that holds the value, or the columns."""
+    if value.parts is None:
+        return [value.expr.alias(name)]
+    return [part.alias(alias) for part, alias in zip(value.parts, part_names(name), strict=True)]
 
 
 def stored(value: Value, name: str, nullable: bool | None = None) -> Value:
     """The column ``name`` that holds what ``value`` computes."""
     kept = value.nullable if nullable is None else nullable
+    if value.parts is not None:
+        return in_parts(value.dtype, _part_columns(name), kept)
     return Value(pl.col(name), value.dtype, value.store, value.bounds, kept)
 
 
@@ -112,14 +130,13 @@ def select(lazy: pl.LazyFrame, exprs: Sequence[pl.Expr]) -> pl.LazyFrame:
 
 
 def output(frame: Frame, schema: Schema, device: Device) -> pl.LazyFrame:
-    """The columns of ``schema`` in their own types, named as blocks name them."""
+    """The columns of ``schema`` in their own types, or a device's forms of them, named as blocks name them."""
     exprs = []
     for item in schema:
-        value = frame.columns[item.id]
-        expr = native(value, device).expr
+        value = native(frame.columns[item.id], device)
         if value.dtype != item.dtype:
-            expr = expr.cast(polars_dtype(item.dtype))
-        exprs.append(expr.alias(column_name(item)))
+            value = replace(value, expr=value.expr.cast(device_dtype(item.dtype, device)))
+        exprs += named(value, column_name(item))
     return select(frame.lazy, exprs)
 
 

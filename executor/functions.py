@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from executor.functions_date import DATES
+from executor.functions_gpu import GPU_FORMS
 from executor.functions_number import NUMBERS
 from executor.functions_string import STRINGS
 from executor.value import Scope, Value
@@ -24,7 +25,8 @@ def call(name: str, args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
     function = _FUNCTIONS.get(name)
     if function is None:
         raise UnsupportedError(f"the function {name} cannot be computed yet")
-    return function(args, dtype, scope)
+    other = GPU_FORMS.get(name) if scope.device == "gpu" else None
+    return (other(args, dtype, scope) if other is not None else None) or function(args, dtype, scope)
 
 
 def implemented() -> Sequence[str]:

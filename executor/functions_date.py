@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pyarrow as pa
@@ -13,6 +15,7 @@ from executor.arithmetic import divide
 from executor.calendar import (
     MICROS_PER_DAY,
     add_months,
+    date,
     days_from_civil,
     days_in_month,
     month_start,
@@ -20,9 +23,9 @@ from executor.calendar import (
 )
 from executor.checks import Failure, checked, lenient_cast, strict_cast
 from executor.date_parts import date_difference, date_part, date_truncate, whole_parts
-from executor.function_forms import Function, by_row, plain
+from executor.function_forms import Function, plain
 from executor.intervals import interval, parts
-from executor.value import NotOnDevice, Scope, Value, literal_expr
+from executor.value import NotOnDevice, Scope, Value, constant, literal_expr, null_test
 from planner import types
 from planner.errors import ExecutionError
 
@@ -31,13 +34,16 @@ from planner.errors import ExecutionError
 
 def _part(name: str) -> Function:
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-        return Value(date_part(name, args[0].expr, args[0].dtype, scope), dtype, nullable=args[0].nullable)
+        return Value(date_part(name, args[0], scope), dtype, nullable=args[0].nullable)
 
     return compute
 
 
 def _named(pattern: str) -> Function:
-    return plain(lambda x: x.dt.strftime(pattern))
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        return Value(_formatted(args[0].expr, pattern, scope), dtype)
+
+    return compute
 
 
 def _epoch_ms(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
@@ -78,16 +84,22 @@ def _between(function: Callable[[str, pl.Expr, pl.Expr], pl.Expr]) -> Function:
 # ----------------------------------------------------------------------------------------------------- making
 
 
-def _last_day(date: pl.Expr) -> pl.Expr:
-    year, month = date.dt.year().cast(pl.Int64), date.dt.month().cast(pl.Int64)
-    return (month_start(date) + days_in_month(year, month) - 1).cast(pl.Int32).cast(pl.Date)
+def _last_day(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    moment = args[0].expr
+    year, month = moment.dt.year().cast(pl.Int64), moment.dt.month().cast(pl.Int64)
+    return Value(date(month_start(moment) + days_in_month(year, month) - 1, scope.device), dtype)
+
+
+def _add_days(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    day, days = (a.expr.cast(pl.Int32) for a in args)
+    return Value(date(day + days, scope.device), dtype)
 
 
 def _make_date(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     year, month, day = (a.expr for a in args)
     inside = (month >= 1) & (month <= 12) & (day >= 1) & (day <= days_in_month(year, month))
-    days = lenient_cast(days_from_civil(year, month, day), pl.Int64(), pl.Int32(), scope).cast(pl.Date)
-    return Value(checked(days, inside.not_(), Failure.DATE_OUT_OF_RANGE, scope), dtype)
+    days = lenient_cast(days_from_civil(year, month, day), pl.Int64(), pl.Int32(), scope)
+    return Value(checked(date(days, scope.device), inside.not_(), Failure.DATE_OUT_OF_RANGE, scope), dtype)
 
 
 def _clock(hour: pl.Expr, minute: pl.Expr, second: pl.Expr) -> pl.Expr:
@@ -100,9 +112,14 @@ def _clock_inside(hour: pl.Expr, minute: pl.Expr, second: pl.Expr) -> pl.Expr:
     return (hour >= 0) & (hour < 24) & (minute >= 0) & (minute < 60) & (second >= 0) & (second < 60)
 
 
+def _time(nanos: pl.Expr, scope: Scope) -> pl.Expr:
+    """A TIME from the nanoseconds of the day."""
+    return nanos if scope.device == "gpu" else nanos.cast(pl.Time)
+
+
 def _make_time(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     exprs = [a.expr for a in args]
-    made = (_clock(*exprs) * 1000).cast(pl.Time)
+    made = _time(_clock(*exprs) * 1000, scope)
     return Value(checked(made, _clock_inside(*exprs).not_(), Failure.DATE_OUT_OF_RANGE, scope), dtype)
 
 
@@ -129,7 +146,42 @@ def _format(pattern: str) -> str:
 def _strftime(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     if args[1].literal is None:
         return Value(literal_expr(None, types.VARCHAR), dtype)
-    return Value(args[0].expr.dt.strftime(_format(args[1].literal)), dtype)
+    return Value(_formatted(args[0].expr, _format(args[1].literal), scope), dtype)
+
+
+def _formatted(moment: pl.Expr, pattern: str, scope: Scope) -> pl.Expr:
+    """The moment as text. cuDF knows no names of days and months, and not all letters."""
+    if scope.device == "cpu":
+        return moment.dt.strftime(pattern)
+    texts: list[pl.Expr] = []
+    for name, rest in re.findall(r"(%[AaBbp])|((?:%[^AaBbp]|[^%])+)", pattern, re.DOTALL):
+        if name:
+            texts.append(_name_of(moment, name))
+            continue
+        for letter in re.findall(r"%(.)", rest, re.DOTALL):
+            if letter not in _GPU_LETTERS:
+                raise NotOnDevice(f"moments are not written by the format letter %{letter} on the GPU")
+        texts.append(moment.dt.strftime(rest))
+    return texts[0] if len(texts) == 1 else pl.concat_str(texts) if texts else moment.dt.strftime(pattern)
+
+
+_GPU_LETTERS = "YmdHMSIjy%"
+
+
+def _name_of(moment: pl.Expr, letter: str) -> pl.Expr:
+    """The name of the weekday, the month or the half of the day."""
+    names: Sequence[str]
+    match letter:
+        case "%p":
+            return pl.when(moment.dt.hour() < 12).then(pl.lit("AM")).when(moment.is_not_null()).then(pl.lit("PM"))
+        case "%A" | "%a":
+            number, names = moment.dt.weekday(), calendar.day_name
+        case _:
+            number, names = moment.dt.month(), calendar.month_name[1:]
+    chain: Any = pl
+    for i, name in enumerate(names, 1):
+        chain = chain.when(number == i).then(pl.lit(name if letter in ("%A", "%B") else name[:3]))
+    return cast(pl.Expr, chain)
 
 
 _TIME_LETTERS = ("%H", "%I", "%M", "%S", "%T", "%X", "%c", "%s", "%R")
@@ -161,7 +213,7 @@ def _timezone(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
 def _now(form: Callable[[dt.datetime], Any]) -> Function:
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
         moment = scope.now or dt.datetime.now(dt.UTC)
-        return Value(literal_expr(form(moment), dtype), dtype, nullable=False, is_literal=True, literal=form(moment))
+        return constant(form(moment), dtype, scope.device)
 
     return compute
 
@@ -181,7 +233,7 @@ def _add_interval(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Va
         shifted = _shift(local, moment.dtype, pl.lit(months, dtype=pl.Int64) if months else None,
                          pl.lit(days * MICROS_PER_DAY + nanos // 1000, dtype=pl.Int64))  # fmt: skip
     else:
-        m, d, u = parts(added.expr)
+        m, d, u = parts(added)
         shifted = _shift(local, moment.dtype, m, d.cast(pl.Int64) * MICROS_PER_DAY + u)
     return Value(shifted.dt.replace_time_zone("UTC") if zoned else shifted, dtype)
 
@@ -202,24 +254,23 @@ def _timestamp_diff(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
     difference = a - b
     days = difference.abs() // MICROS_PER_DAY
     days = pl.when(difference < 0).then(-days).otherwise(days)
-    return Value(interval(0, days, difference - days * MICROS_PER_DAY, difference), dtype)
+    return interval(0, days, difference - days * MICROS_PER_DAY, difference.is_not_null(), scope)
 
 
 def _time_add(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    _, _, micros = parts(args[1].expr)
+    _, _, micros = parts(args[1])
     moved = (args[0].expr.cast(pl.Int64) // 1000 + micros) % MICROS_PER_DAY
-    return Value((moved * 1000).cast(pl.Time), dtype)
+    return Value(_time(moved * 1000, scope), dtype)
 
 
 def _interval_add(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    sums = [a + b for a, b in zip(parts(args[0].expr), parts(args[1].expr), strict=True)]
-    known = pl.when(args[0].expr.is_not_null() & args[1].expr.is_not_null()).then(True)
-    return Value(interval(sums[0], sums[1], sums[2], known), dtype)
+    sums = [a.cast(pl.Int64) + b for a, b in zip(parts(args[0]), parts(args[1]), strict=True)]
+    return interval(sums[0], sums[1], sums[2], null_test(args[0]).not_() & null_test(args[1]).not_(), scope)
 
 
 def _interval_negate(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    months, days, micros = (-p for p in parts(args[0].expr))
-    return Value(interval(months, days, micros, args[0].expr), dtype)
+    months, days, micros = (0 - p.cast(pl.Int64) for p in parts(args[0]))
+    return interval(months, days, micros, null_test(args[0]).not_(), scope)
 
 
 def _interval_scale(divide: bool) -> Function:
@@ -228,7 +279,7 @@ def _interval_scale(divide: bool) -> Function:
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
         factor = args[1].expr.cast(pl.Float64)
         months, days, micros = (
-            (p.cast(pl.Float64) / factor) if divide else (p.cast(pl.Float64) * factor) for p in parts(args[0].expr)
+            (p.cast(pl.Float64) / factor) if divide else (p.cast(pl.Float64) * factor) for p in parts(args[0])
         )
 
         def toward_zero(x: pl.Expr) -> pl.Expr:
@@ -238,11 +289,11 @@ def _interval_scale(divide: bool) -> Function:
         all_days = days + (months - whole_months) * 30
         whole_days = toward_zero(all_days)
         all_micros = (micros + (all_days - whole_days) * float(MICROS_PER_DAY)).round(0)
-        known = pl.when(args[0].expr.is_not_null() & factor.is_not_null()).then(True)
-        if divide:
-            known = pl.when(known & (factor != 0)).then(True)
-        safe = [pl.when(known).then(x) for x in (whole_months, whole_days, all_micros)]
-        return Value(interval(safe[0], safe[1], safe[2], known), dtype)
+        known = null_test(args[0]).not_() & factor.is_not_null()
+        known = known & (factor != 0) if divide else known
+        whole = (pl.when(known).then(x) for x in (whole_months, whole_days, all_micros))
+        safe = [strict_cast(x, pl.Float64(), pl.Int64(), scope) for x in whole]
+        return interval(safe[0], safe[1], safe[2], known, scope)
 
     return compute
 
@@ -252,37 +303,47 @@ def _to_interval(months: int = 0, days: int = 0, micros: int = 0) -> Function:
 
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
         n = args[0].expr
-        scaled = (n.cast(pl.Float64) * micros).round(0).cast(pl.Int64) if types.is_float(args[0].dtype) else n * micros
-        return Value(interval(n * months if months else 0, n * days if days else 0, scaled if micros else 0, n), dtype)
+        if types.is_float(args[0].dtype):
+            scaled = strict_cast((n.cast(pl.Float64) * micros).round(0), pl.Float64(), pl.Int64(), scope)
+        else:
+            scaled = n * micros
+        known = n.is_not_null()
+        return interval(n * months if months else 0, n * days if days else 0, scaled if micros else 0, known, scope)
 
     return compute
 
 
-def _age(later: dt.datetime, earlier: dt.datetime) -> dict[str, int]:
-    """Whole months, then days of the earlier month, then time, all with one sign."""
-    sign = 1
-    if later < earlier:
-        later, earlier, sign = earlier, later, -1
-    months = (later.year - earlier.year) * 12 + later.month - earlier.month
-    time = (later - dt.datetime(later.year, later.month, later.day)) - (
-        earlier - dt.datetime(earlier.year, earlier.month, earlier.day)
-    )
-    days = later.day - earlier.day
-    micros = time // dt.timedelta(microseconds=1)
-    if micros < 0:
-        micros += MICROS_PER_DAY
-        days -= 1
-    if days < 0:
-        first = earlier if sign > 0 else later
-        following = dt.date(first.year + first.month // 12, first.month % 12 + 1, 1)
-        days += (following - dt.date(first.year, first.month, 1)).days
-        months -= 1
-    return {"months": sign * months, "days": sign * days, "micros": sign * micros}
+def _age(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    """Whole months, then days of the second's month, then time, all with one sign."""
+    first, second = (a.expr.cast(pl.Datetime("us")) for a in args)
+    forward = first >= second
+    later = pl.when(forward).then(first).otherwise(second)
+    earlier = pl.when(forward).then(second).otherwise(first)
+    months, days, micros = (f(later) - f(earlier) for f in (_month_number, _day_of_month, _time_of_day))
+    borrowed = micros < 0
+    micros = pl.when(borrowed).then(micros + MICROS_PER_DAY).otherwise(micros)
+    days = days - borrowed.cast(pl.Int64)
+    borrowed = days < 0
+    length = days_in_month(second.dt.year().cast(pl.Int64), second.dt.month().cast(pl.Int64))
+    days = pl.when(borrowed).then(days + length).otherwise(days)
+    months = months - borrowed.cast(pl.Int64)
+    signed = (pl.when(forward).then(x).otherwise(0 - x) for x in (months, days, micros))
+    return interval(next(signed), next(signed), next(signed), forward.is_not_null(), scope)
+
+
+def _month_number(moment: pl.Expr) -> pl.Expr:
+    return moment.dt.year().cast(pl.Int64) * 12 + moment.dt.month().cast(pl.Int64)
+
+
+def _day_of_month(moment: pl.Expr) -> pl.Expr:
+    return moment.dt.day().cast(pl.Int64)
+
+
+def _time_of_day(moment: pl.Expr) -> pl.Expr:
+    return moment.cast(pl.Int64) % MICROS_PER_DAY
 
 
 def _date_add_time(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    if scope.device == "gpu":
-        raise NotOnDevice("there is no TIME on the GPU")
     day, time = (a.expr for a in args)
     return Value(
         (day.cast(pl.Datetime("us")).cast(pl.Int64) + time.cast(pl.Int64) // 1000).cast(pl.Datetime("us")),
@@ -313,7 +374,7 @@ DATES: dict[str, Function] = {
     "date_trunc": _date_trunc,
     "date_diff": _between(date_difference),
     "date_sub": _between(whole_parts),
-    "last_day": plain(_last_day),
+    "last_day": _last_day,
     "monthname": _named("%B"),
     "dayname": _named("%A"),
     "make_date": _make_date,
@@ -323,7 +384,7 @@ DATES: dict[str, Function] = {
     "strptime": _strptime(False),
     "try_strptime": _strptime(True),
     "to_timestamp": _to_timestamp,
-    "age": by_row(_age),
+    "age": _age,
     "timezone": _timezone,
     "now": _now(lambda moment: moment),
     "localtimestamp": _now(lambda moment: moment.replace(tzinfo=None)),
@@ -342,7 +403,7 @@ DATES: dict[str, Function] = {
     "to_seconds": _to_interval(micros=1_000_000),
     "to_milliseconds": _to_interval(micros=1_000),
     "to_microseconds": _to_interval(micros=1),
-    "date_add_days": plain(lambda day, n: (day.cast(pl.Int32) + n.cast(pl.Int32)).cast(pl.Date)),
+    "date_add_days": _add_days,
     "date_add_interval": _add_interval,
     "date_add_time": _date_add_time,
     "date_sub_date": plain(lambda a, b: a.cast(pl.Int32).cast(pl.Int64) - b.cast(pl.Int32).cast(pl.Int64)),

@@ -256,20 +256,9 @@ def _logarithm(function: Callable[[Any], Any]) -> Callable[[pl.Expr], pl.Expr]:
 _LOG10, _LOG2 = _logarithm(np.log10), _logarithm(np.log2)
 
 
-def _logarithm_function(function: Callable[[pl.Expr], pl.Expr]) -> Function:
-    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-        if scope.device == "gpu":
-            raise NotOnDevice("logarithms to base 2 and 10 round differently there")
-        return Value(function(to_float(args[0], types.DOUBLE, scope)), dtype, nullable=args[0].nullable)
-
-    return compute
-
-
 def _log(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     if len(args) == 1:
-        return _logarithm_function(_LOG10)(args, dtype, scope)
-    if scope.device == "gpu":
-        raise NotOnDevice("logarithms to base 10 round differently there")
+        return _double(_LOG10)(args, dtype, scope)
     base, number = (_LOG10(to_float(a, types.DOUBLE, scope)) for a in args)
     return Value(number / base, dtype)
 
@@ -325,8 +314,8 @@ NUMBERS: dict[str, Function] = {
     "cbrt": _double(lambda x: x.cbrt()),
     "exp": _double(lambda x: x.exp()),
     "ln": _double(lambda x: x.log()),
-    "log10": _logarithm_function(_LOG10),
-    "log2": _logarithm_function(_LOG2),
+    "log10": _double(_LOG10),
+    "log2": _double(_LOG2),
     "log": _log,
     "pow": plain(lambda x, y: x.cast(pl.Float64).pow(y.cast(pl.Float64))),
     "greatest": _extreme(True),

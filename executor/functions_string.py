@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from executor.casts import to_text
 from executor.function_forms import Function, by_row, plain
-from executor.patterns import glob_regex, like, regex_options, rust_replacement
+from executor.patterns import glob_regex, is_plain, like, regex_options, rust_replacement
 from executor.value import NotOnDevice, Scope, Value, literal_expr
 from planner import types
 from planner.errors import ExecutionError
@@ -20,6 +20,19 @@ from planner.errors import ExecutionError
 
 def _text(value: Value, scope: Scope) -> pl.Expr:
     return value.expr if value.dtype == types.VARCHAR else to_text(value, scope)
+
+
+def _searched(search: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Function:
+    """A search for a text, NULL where that is, which cuDF finds nowhere."""
+
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        text, part = (a.expr for a in args)
+        found = search(text, part)
+        if scope.device == "gpu" and args[1].nullable:
+            found = pl.when(part.is_not_null()).then(found)
+        return Value(found, dtype)
+
+    return compute
 
 
 def _concat_operator(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
@@ -34,11 +47,17 @@ def _concat(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
 
 def _concat_ws(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     separator, *rest = (_text(a, scope) for a in args)
-    # Each value with the separator before it; the first one's is cut off again.
-    pieces = [pl.concat_str([separator, piece]).fill_null("") for piece in rest]
-    joined = pl.concat_str(pieces)
-    cut = joined.str.slice(separator.str.len_chars().cast(pl.Int64))
-    return Value(pl.when(separator.is_not_null()).then(cut), dtype)
+    if args[0].is_literal and args[0].literal is not None:
+        joined = pl.concat_str(rest, separator=args[0].literal, ignore_nulls=True)
+        return Value(joined, dtype, nullable=False)
+    # A separator stands before each value that has another one before it.
+    pieces: list[pl.Expr] = []
+    begun: pl.Expr = pl.lit(False)
+    for piece in rest:
+        full = pl.when(begun).then(pl.concat_str([separator, piece])).otherwise(piece)
+        pieces.append(full.fill_null(""))
+        begun = begun | piece.is_not_null()
+    return Value(pl.when(separator.is_not_null()).then(pl.concat_str(pieces)), dtype)
 
 
 def _substring(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
@@ -73,8 +92,6 @@ def _replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
 
 def _strpos(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     text, part = args[0].expr, args[1].expr
-    if scope.device == "gpu":
-        raise NotOnDevice("strpos counts bytes there")
     found = text.str.find(part, literal=True)  # in bytes
     before = text.cast(pl.Binary).bin.slice(0, found.cast(pl.Int64)).cast(pl.String).str.len_chars().cast(pl.Int64)
     position = pl.when(found.is_not_null()).then(before + 1).otherwise(pl.lit(0, dtype=pl.Int64))
@@ -105,7 +122,19 @@ def _pad(left: bool) -> Function:
     return compute
 
 
-def _split_part(text: str, separator: str, index: int) -> str:
+_MOST_PARTS = 64
+
+
+def _split_part(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    text, separator, index = args
+    constant = all(a.is_literal and a.literal is not None for a in (separator, index))
+    if not constant or separator.literal == "" or not 0 < index.literal <= _MOST_PARTS:
+        return by_row(_part)(args, dtype, scope)
+    parts = text.expr.str.split_exact(separator.literal, index.literal).struct.field(f"field_{index.literal - 1}")
+    return Value(pl.when(text.expr.is_not_null()).then(parts.fill_null("")), dtype, nullable=text.nullable)
+
+
+def _part(text: str, separator: str, index: int) -> str:
     parts = text.split(separator) if separator else list(text)
     at = index - 1 if index > 0 else len(parts) + index if index < 0 else -1
     return parts[at] if 0 <= at < len(parts) else ""
@@ -134,16 +163,26 @@ def _regexp_full_match(args: Sequence[Value], dtype: pa.DataType, scope: Scope) 
     return Value(args[0].expr.str.contains(whole), dtype)
 
 
+def is_plain_replacement(args: Sequence[Value]) -> bool:
+    """Whether a pattern without options matches only itself, and its replacement names no groups."""
+    if not all(a.is_literal and a.literal is not None for a in args[1:]):
+        return False
+    pattern, replacement, *options = (a.literal for a in args[1:])
+    flags, _ = regex_options(options[0] if options else "")
+    return not flags and pattern != "" and is_plain(pattern) and "\\" not in replacement
+
+
 def _regexp_replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     pattern, every = _pattern(args[1], args[3] if len(args) > 3 else None)
     by = args[2]
+    replace = args[0].expr.str.replace_all if every else args[0].expr.str.replace
+    if is_plain_replacement(args):  # polars 1.44 takes what a $ stands for in such a pattern's replacement literally
+        return Value(replace(args[1].literal, by.literal, literal=True), dtype)
     if by.is_literal and by.literal is not None:
         replacement = pl.lit(rust_replacement(by.literal), dtype=pl.String)
     else:
         replacement = by.expr.str.replace_all("$", "$$$$", literal=False).str.replace_all(r"\\(\d)", "$${${1}}")
-    text = args[0].expr
-    replaced = text.str.replace_all(pattern, replacement) if every else text.str.replace(pattern, replacement)
-    return Value(replaced, dtype)
+    return Value(replace(pattern, replacement), dtype)
 
 
 def _regexp_extract(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
@@ -221,11 +260,18 @@ def _chr(code: int) -> str:
         raise ExecutionError(f"{code} is not the code of a character") from None
 
 
-def _translate(text: str, source: str, target: str) -> str:
-    table: dict[int, str | None] = {}
-    for i, character in enumerate(source):
-        table.setdefault(ord(character), target[i] if i < len(target) else None)
-    return text.translate(table)
+def _translate(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    text, source, target = args
+    if not all(a.is_literal and a.literal is not None for a in (source, target)):
+        return by_row(lambda s, a, b: s.translate(str.maketrans(_translation(a, b))))(args, dtype, scope)
+    table = _translation(source.literal, target.literal)
+    replaced = text.expr.str.replace_many(list(table), list(table.values())) if table else text.expr
+    return Value(replaced, dtype, nullable=text.nullable)
+
+
+def _translation(source: str, target: str) -> dict[str, str]:
+    """What each character becomes: of several in the source the first counts."""
+    return {c: target[i : i + 1] for i, c in reversed(list(enumerate(source)))}
 
 
 def _levenshtein(a: str, b: str) -> int:
@@ -295,14 +341,14 @@ STRINGS: dict[str, Function] = {
     "concat": _concat,
     "concat_ws": _concat_ws,
     "strpos": _strpos,
-    "starts_with": plain(lambda s, part: s.str.starts_with(part)),
-    "ends_with": plain(lambda s, part: s.str.ends_with(part)),
-    "contains": plain(lambda s, part: s.str.contains(part, literal=True)),
+    "starts_with": _searched(lambda s, part: s.str.starts_with(part)),
+    "ends_with": _searched(lambda s, part: s.str.ends_with(part)),
+    "contains": _searched(lambda s, part: s.str.contains(part, literal=True)),
     "lpad": _pad(True),
     "rpad": _pad(False),
     "repeat": _repeat,
     "reverse": plain(lambda s: s.str.reverse()),
-    "split_part": by_row(_split_part),
+    "split_part": _split_part,
     "regexp_matches": _regexp_matches,
     "regexp_full_match": _regexp_full_match,
     "regexp_replace": _regexp_replace,
@@ -316,7 +362,7 @@ STRINGS: dict[str, Function] = {
     "md5": _hash("md5"),
     "sha1": _hash("sha1"),
     "sha256": _hash("sha256"),
-    "translate": by_row(_translate),
+    "translate": _translate,
     "hex": by_row(_hex),
     "bin": by_row(lambda n: f"{n & (2**64 - 1):b}"),
     "unhex": by_row(_unhex),

@@ -1,44 +1,55 @@
 """Intervals: months, days and microseconds, which only a date turns into a length of time.
 
-Inside kernels an interval is a struct of the three (``dtypes.INTERVAL_STRUCT``). Comparison takes a month
-for 30 days and a day for 24 hours, as DuckDB and PostgreSQL do.
+Inside kernels an interval is a struct of the three (``dtypes.INTERVAL_STRUCT``), on a GPU each is a column. Comparison
+takes a month for 30 days and a day for 24 hours, as DuckDB and PostgreSQL do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 import polars as pl
 import pyarrow as pa
 
+from executor.checks import strict_cast
 from executor.dtypes import INTERVAL_STRUCT
+from executor.value import Scope, Value, in_parts
+from planner import types
 
 MICROS_PER_DAY = 86_400_000_000
 MICROS_PER_MONTH = 30 * MICROS_PER_DAY
 
 
-def interval(months: pl.Expr | int, days: pl.Expr | int, micros: pl.Expr | int, like: pl.Expr) -> pl.Expr:
-    """An interval from its parts, NULL where ``like`` is."""
+def interval(months: pl.Expr | int, days: pl.Expr | int, micros: pl.Expr | int, known: pl.Expr, scope: Scope) -> Value:
+    """An interval from its parts, which are of 64 bits; NULL where it is not ``known``."""
+    exprs = [pl.lit(p, dtype=pl.Int64) if isinstance(p, int) else p.cast(pl.Int64) for p in (months, days, micros)]
+    if scope.device == "gpu":
+        month, day, micro = (pl.when(known).then(e) for e in exprs)
+        short = (strict_cast(e, pl.Int64(), pl.Int32(), scope) for e in (month, day))
+        return in_parts(types.INTERVAL, (next(short), next(short), micro))
+    fields = zip(exprs, INTERVAL_STRUCT.fields, strict=True)
+    made = pl.struct(expr.cast(field.dtype).alias(field.name) for expr, field in fields)
+    return Value(pl.when(known).then(made).otherwise(pl.lit(None, dtype=INTERVAL_STRUCT)), types.INTERVAL)
 
-    def part(value: pl.Expr | int, name: str, dtype: pl.DataType) -> pl.Expr:
-        expr = pl.lit(value) if isinstance(value, int) else value
-        return expr.cast(dtype).alias(name)
 
-    made = pl.struct(
-        part(months, "months", pl.Int32()), part(days, "days", pl.Int32()), part(micros, "micros", pl.Int64())
-    )
-    return pl.when(like.is_not_null()).then(made).otherwise(pl.lit(None, dtype=INTERVAL_STRUCT))
-
-
-def parts(expr: pl.Expr) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+def parts(value: Value) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
     """Months, days, microseconds."""
-    return expr.struct.field("months"), expr.struct.field("days"), expr.struct.field("micros")
+    if value.parts is not None:
+        return value.parts
+    fields = value.expr.struct
+    return fields.field("months"), fields.field("days"), fields.field("micros")
 
 
-def interval_length(expr: pl.Expr) -> pl.Expr:
-    """The length that comparisons and sorting use, in microseconds."""
-    months, days, micros = (p.cast(pl.Int128) for p in parts(expr))
-    return months * MICROS_PER_MONTH + days * MICROS_PER_DAY + micros
+def interval_length(value: Value) -> pl.Expr:
+    """The length that comparisons and sorting use, in microseconds: more than 64 bits hold."""
+    if value.parts is None:
+        months, days, micros = (p.cast(pl.Int128) for p in parts(value))
+        return months * MICROS_PER_MONTH + days * MICROS_PER_DAY + micros
+    wide = pl.Decimal(38, 0)
+    months, days, micros = (p.cast(wide) for p in value.parts)
+    month, day = (pl.lit(Decimal(n), dtype=wide) for n in (MICROS_PER_MONTH, MICROS_PER_DAY))
+    return months * month + days * day + micros
 
 
 def interval_to_text(expr: pl.Expr) -> pl.Expr:

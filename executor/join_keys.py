@@ -78,7 +78,7 @@ def _same_precision(value: Value) -> Value:
 
 
 def _comparable(value: Value) -> pl.Expr:
-    return interval_length(value.expr) if value.dtype == types.INTERVAL else value.expr
+    return interval_length(value) if value.dtype == types.INTERVAL else value.expr
 
 
 def _apart(expr: pl.Expr, code: int) -> pl.Expr:

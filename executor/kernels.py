@@ -18,19 +18,21 @@ from executor import device_frames
 from executor.arrow_output import to_arrow
 from executor.checks import execution_error
 from executor.device_frames import DeviceFrame, DeviceTimes
-from executor.dtypes import polars_dtype
+from executor.device_types import differs, to_device
+from executor.dtypes import device_dtype, polars_dtype
 from executor.expressions import conjunction, translate
-from executor.frame import Context, Frame, KernelOptions, column_value, output, select, stored, unify_frames
+from executor.frame import Context, Frame, KernelOptions, column_value, named, output, select, stored, unify_frames
 from executor.kernels_aggregate import aggregate
 from executor.kernels_join import hash_join, nested_loop_join
 from executor.kernels_sort import head, limit, row_number, sort
 from executor.sources.base import Source
 from executor.sources.memory import MemoryTable
 from executor.split_pruning import remaining_splits
-from executor.value import Store, Value, native
+from executor.value import NotOnDevice, Store, Value, native
 from planner import types
+from planner.devices import Device
 from planner.errors import PlanError
-from planner.expr import ColumnId, Literal, column_name
+from planner.expr import ColumnId, Field, Literal, column_name
 from planner.physical import (
     AggregateExec,
     ExchangeExec,
@@ -170,7 +172,8 @@ def _operator(plan: PhysicalPlan, children: list[Frame], context: Context) -> Fr
             return _values(plan, context)
         case InputExec():
             lazy = context.inputs[plan.stage]
-            return Frame(lazy, {f.id: column_value(f) for f in plan.schema})
+            lazy = to_device(lazy, plan.schema) if context.device == "gpu" else lazy
+            return Frame(lazy, {f.id: column_value(f, context.device) for f in plan.schema})
         case FilterExec():
             scope = context.scope(children[0].columns, plan.bounds)
             test = conjunction((plan.predicate,), scope)
@@ -202,6 +205,10 @@ def _scan(plan: ScanExec, context: Context) -> Frame:
     table = cast(Source, plan.table)  # every table of the catalog is one; checking the protocol costs more
     names = list(dict.fromkeys(f.name for f in plan.fields)) or [_narrowest(table)]
     resident = table if context.device == "gpu" and isinstance(table, MemoryTable) else None
+    if context.device == "gpu":
+        for field in filter(differs, plan.fields):
+            if resident is None or field.dtype == types.INTERVAL:
+                raise NotOnDevice(f"columns of {types.type_name(field.dtype)} are read on the CPU")
     scaled = {f.name for f in plan.fields if resident is not None and resident.is_scaled_on_device(f.name)}
     stores = {f.id: Store.INT64 if f.name in scaled else Store.NATIVE for f in plan.fields}
     read = {f.id: Value(pl.col(f.name), f.dtype, stores[f.id], nullable=f.nullable) for f in plan.fields}
@@ -213,11 +220,11 @@ def _scan(plan: ScanExec, context: Context) -> Frame:
         lazy = lazy.filter(test)
     if plan.limit is not None:
         lazy = head(lazy, plan.limit)
-    named = [pl.col(f.name).alias(column_name(f)) for f in plan.fields]
+    renamed = [pl.col(f.name).alias(column_name(f)) for f in plan.fields]
     columns = {f.id: stored(scope.columns[f.id], column_name(f)) for f in plan.fields}
     statistics = table.statistics(())
     rows = int(statistics.rows) if statistics.exact and statistics.rows is not None else None
-    return Frame(select(lazy, named), columns, rows)
+    return Frame(select(lazy, renamed), columns, rows)
 
 
 def _narrowest(table: Source) -> str:
@@ -235,21 +242,23 @@ def _values(plan: ValuesExec, context: Context) -> Frame:
         lazy = pl.LazyFrame({"#row": [0] * len(plan.rows)}, schema={"#row": pl.Int8})
         return Frame(lazy, {}, len(plan.rows))
     schema = {column_name(f): polars_dtype(f.dtype) for f in fields}
-    columns = {f.id: column_value(f) for f in fields}
+    columns = {f.id: column_value(f, context.device) for f in fields}
     plain = all(isinstance(c, Literal) and c.dtype != types.INTERVAL for row in plan.rows for c in row)
     if plain or not plan.rows:
         data = {
             column_name(f): [row[i].value for row in plan.rows]  # type: ignore[attr-defined]
             for i, f in enumerate(fields)
         }
-        return Frame(pl.LazyFrame(data, schema=schema), columns, len(plan.rows))
+        lazy = pl.LazyFrame(data, schema=schema)
+        lazy = to_device(lazy, plan.schema) if context.device == "gpu" else lazy
+        return Frame(lazy, columns, len(plan.rows))
     scope = context.scope({})
     one = pl.LazyFrame({"#row": [0]}, schema={"#row": pl.Int8})
     rows = []
     for row in plan.rows:
-        cells = [native(translate(cell, scope), context.device).expr for cell in row]
-        named = [c.cast(polars_dtype(f.dtype)).alias(column_name(f)) for c, f in zip(cells, fields, strict=True)]
-        rows.append(select(one, named))
+        cells = [native(translate(cell, scope), context.device) for cell in row]
+        pairs = zip(cells, fields, strict=True)
+        rows.append(select(one, [e for c, f in pairs for e in _cast_to(c, f, context.device)]))
     return Frame(rows[0] if len(rows) == 1 else pl.concat(rows), columns, len(plan.rows))
 
 
@@ -260,7 +269,7 @@ def _project(plan: ProjectExec, frame: Frame, context: Context) -> Frame:
     for item in plan.items:
         value = translate(item.expr, scope)
         name = column_name(item.field)
-        exprs.append(value.expr.alias(name))
+        exprs += named(value, name)
         columns[item.field.id] = stored(value, name, value.nullable and item.field.nullable)
     return Frame(select(frame.lazy, exprs), columns, frame.max_rows)
 
@@ -271,10 +280,15 @@ def _union(plan: UnionExec, children: list[Frame], context: Context) -> Frame:
     for child, source in zip(unify_frames(children, context.device), plan.inputs, strict=True):
         exprs = []
         for item, theirs in zip(plan.schema, source.schema, strict=True):
-            value = child.columns[theirs.id]
-            expr = value.expr.cast(polars_dtype(item.dtype))
-            exprs.append(expr.alias(column_name(item)))
+            exprs += _cast_to(child.columns[theirs.id], item, context.device)
         parts.append(select(child.lazy, exprs))
         total = None if total is None or child.max_rows is None else total + child.max_rows
     lazy = parts[0] if len(parts) == 1 else pl.concat(parts, how="vertical")
-    return Frame(lazy, {f.id: column_value(f) for f in plan.schema}, total)
+    return Frame(lazy, {f.id: column_value(f, context.device) for f in plan.schema}, total)
+
+
+def _cast_to(value: Value, item: Field, device: Device) -> list[pl.Expr]:
+    """The value as the column of that name and type."""
+    if value.parts is None:
+        value = replace(value, expr=value.expr.cast(device_dtype(item.dtype, device)))
+    return named(value, column_name(item))

@@ -182,6 +182,8 @@ def _count_star(call: AggregateCall, group: Group) -> Value:
 def _count(argument: Argument) -> Value:
     expr = argument.expr
     counted = expr.drop_nulls().n_unique() if argument.call.distinct else expr.count()
+    if argument.call.distinct and argument.group.device == "gpu":
+        counted = counted.fill_null(0)  # cuDF counts no values as NULL
     if not argument.call.distinct and not argument.skips and argument.group.device == "cpu":
         counted = pl.len()
     bounds = (0, argument.group.max_rows if argument.group.max_rows is not None else INT64_MAX)
@@ -372,7 +374,10 @@ def _string_agg(argument: Argument) -> Value:
         expr = expr.unique(maintain_order=True)
     if separator.value is None:
         return Value(literal_expr(None, types.VARCHAR), types.VARCHAR)
-    return Value(or_null(expr.str.join(separator.value), argument), types.VARCHAR)
+    joined = expr.str.join(separator.value)
+    if argument.group.device == "gpu":
+        joined = joined.first()  # cuDF makes no row of no rows
+    return Value(or_null(joined, argument), types.VARCHAR)
 
 
 def _any_value(argument: Argument) -> Value:

@@ -29,7 +29,7 @@ def sort_by(lazy: pl.LazyFrame, keys: Sequence[SortKey], scope: Scope) -> pl.Laz
 
 def sort_expression(key: SortKey, scope: Scope) -> pl.Expr:
     value = translate(key.expr, scope)
-    return interval_length(value.expr) if value.dtype == types.INTERVAL else value.expr
+    return interval_length(value) if value.dtype == types.INTERVAL else value.expr
 
 
 def sort_columns(keys: Sequence[SortKey]) -> list[pl.Expr]:
@@ -37,7 +37,7 @@ def sort_columns(keys: Sequence[SortKey]) -> list[pl.Expr]:
     found = {n.id: n for key in keys for n in walk(key.expr) if isinstance(n, Column)}
     scope = Scope({i: Value(pl.col(column_name(c)), c.dtype) for i, c in found.items()})
     values = (native(translate(k.expr, scope), scope.device) for k in keys)
-    return [interval_length(v.expr) if v.dtype == types.INTERVAL else v.expr for v in values]
+    return [interval_length(v) if v.dtype == types.INTERVAL else v.expr for v in values]
 
 
 def sort(plan: SortExec, frame: Frame, context: Context) -> Frame:

@@ -7,6 +7,7 @@ import re
 import polars as pl
 
 from executor.value import Scope, Value
+from planner.devices import Device
 from planner.errors import ExecutionError
 
 _SPECIAL = set("\\.+*?()|[]{}^$#&-~ ")
@@ -96,16 +97,21 @@ def _regex_of(pattern: pl.Expr, escape: str | None, ignore_case: bool) -> pl.Exp
     return pattern.map_batches(convert, return_dtype=pl.String(), is_elementwise=True)
 
 
-def glob_regex(pattern: str) -> str:
+def is_plain(regex: str) -> bool:
+    """Whether a regular expression matches itself and nothing else."""
+    return quote(regex) == regex
+
+
+def glob_regex(pattern: str, device: Device = "cpu") -> str:
     """``*`` any characters, ``?`` one, ``[a-z]`` one of, ``[!a-z]`` none of, ``\\`` takes the next literally."""
-    out = ["(?s)^"]
+    out, one = (["^"], r"[\s\S]") if device == "gpu" else (["(?s)^"], ".")
     at = 0
     while at < len(pattern):
         character = pattern[at]
         if character == "*":
-            out.append(".*")
+            out.append(one + "*")
         elif character == "?":
-            out.append(".")
+            out.append(one)
         elif character == "[" and "]" in pattern[at + 2 :]:
             end = pattern.index("]", at + 2)
             inside = pattern[at + 1 : end]

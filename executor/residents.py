@@ -1,7 +1,8 @@
 """Columns of tables in memory that a GPU holds a copy of, from the first query that reads them there.
 
 A copy is kept while the table's frame lives, which nobody changes, and the device has room; the one read last stays
-longest. Decimals are copied as the scaled integers that kernels compute with, where 64 bits hold them.
+longest. Decimals are copied as the scaled integers that kernels compute with, where 64 bits hold them; TIME and BLOB as
+``device_types`` says.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import polars as pl
 
 from executor import device_frames
 from executor.device_frames import DeviceFrame
+from executor.device_types import device_form
 
 SHARE = 0.5
 """Of the device's memory, for copies; what queries compute needs the rest."""
@@ -67,11 +69,21 @@ def is_scaled(dtype: pl.DataType) -> bool:
 
 def held_dtype(dtype: pl.DataType) -> pl.DataType:
     """The type of the copy of a column."""
-    return pl.Int64() if is_scaled(dtype) else dtype
+    match dtype:
+        case pl.Time():
+            return pl.Int64()
+        case pl.Binary():
+            return pl.String()
+        case _:
+            return pl.Int64() if is_scaled(dtype) else dtype
 
 
 def _as_held(column: pl.Series) -> pl.Series:
-    return column.to_physical().cast(pl.Int64) if is_scaled(column.dtype) else column
+    if is_scaled(column.dtype):
+        return column.to_physical().cast(pl.Int64)
+    if held_dtype(column.dtype) == column.dtype:
+        return column
+    return column.to_frame().select(device_form(column.name, column.dtype)).to_series()
 
 
 def resident_bytes(frame: pl.DataFrame, names: Sequence[str]) -> int:

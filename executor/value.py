@@ -9,6 +9,7 @@ check when it runs.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import field, replace
 from decimal import Decimal
@@ -19,7 +20,7 @@ from typing import Any, Literal
 import polars as pl
 import pyarrow as pa
 
-from executor.dtypes import integer_range, polars_dtype
+from executor.dtypes import INTERVAL_STRUCT, device_dtype, integer_range, polars_dtype
 from planner import types
 from planner.devices import Device
 from planner.errors import PlanError
@@ -52,6 +53,8 @@ class Value:
 
     ``bounds`` hold every non-NULL value of an integer, or of a decimal times 10^scale. ``literal`` is the
     constant when it is one (``is_literal``), so that it can be written in whatever store its partner has.
+    ``parts`` are the months, days and microseconds of an INTERVAL on a GPU, which has no column for the whole: there
+    ``expr`` is what no device runs, so that nothing takes it for the value.
     """
 
     expr: pl.Expr
@@ -61,6 +64,7 @@ class Value:
     nullable: bool = True
     is_literal: bool = False
     literal: Any = None
+    parts: tuple[pl.Expr, pl.Expr, pl.Expr] | None = None
 
 
 @record
@@ -138,26 +142,61 @@ def integer_dtype(store: Store) -> pl.DataType:
     return pl.Int128() if store is Store.INT128 else pl.Int64()
 
 
-def literal_expr(value: Any, dtype: pa.DataType, store: Store = Store.NATIVE) -> pl.Expr:
+def literal_expr(value: Any, dtype: pa.DataType, store: Store = Store.NATIVE, device: Device = "cpu") -> pl.Expr:
     """A constant as a Polars literal of its type, in the given store."""
     if store is not Store.NATIVE:
         unscaled = None if value is None else to_unscaled(value, dtype)
         return pl.lit(unscaled, dtype=integer_dtype(store))
     if value is None:
-        return pl.lit(None, dtype=polars_dtype(dtype))
+        return pl.lit(None, dtype=device_dtype(dtype, device))
     if isinstance(value, pa.MonthDayNano):
-        months, days, nanos = value
-        parts = (
-            ("months", months, pl.Int32()),
-            ("days", days, pl.Int32()),
-            ("micros", nanos // 1000, pl.Int64()),
-        )
-        return pl.struct(*(pl.lit(v, dtype=t).alias(n) for n, v, t in parts))
+        fields = zip(INTERVAL_STRUCT.fields, literal_parts(value), strict=True)
+        return pl.struct(*(part.alias(field.name) for field, part in fields))
     if types.is_decimal(dtype):
         return pl.lit(Decimal(value), dtype=polars_dtype(dtype))
     if isinstance(value, (str, bool)):
         return pl.lit(value)  # by itself of that type, and much faster than where Polars is told a type
-    return pl.lit(value, dtype=polars_dtype(dtype))
+    return pl.lit(device_constant(value) if device == "gpu" else value, dtype=device_dtype(dtype, device))
+
+
+def constant(value: Any, dtype: pa.DataType, device: Device) -> Value:
+    """A constant, as a device holds it."""
+    bounds: Bounds | None = None
+    if type_bounds(dtype) is not None:
+        unscaled = 0 if value is None else to_unscaled(value, dtype)
+        bounds = (unscaled, unscaled)
+    if dtype == types.INTERVAL and device == "gpu":
+        return replace(in_parts(dtype, literal_parts(value), value is None), is_literal=True, literal=value)
+    expr = literal_expr(value, dtype, device=device)
+    return Value(expr, dtype, bounds=bounds, nullable=value is None, is_literal=True, literal=value)
+
+
+def literal_parts(value: pa.MonthDayNano | None) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """The months, days and microseconds of a constant INTERVAL."""
+    months, days, nanos = (None, None, None) if value is None else value
+    micros = None if nanos is None else nanos // 1000
+    return pl.lit(months, dtype=pl.Int32), pl.lit(days, dtype=pl.Int32), pl.lit(micros, dtype=pl.Int64)
+
+
+def device_constant(value: Any) -> Any:
+    """A Python value as a GPU holds it (see ``device_types``)."""
+    if isinstance(value, dt.time):
+        return ((value.hour * 60 + value.minute) * 60 + value.second) * 10**9 + value.microsecond * 1000
+    return value.hex().upper() if isinstance(value, bytes) else value
+
+
+def in_parts(dtype: pa.DataType, parts: tuple[pl.Expr, pl.Expr, pl.Expr], nullable: bool = True) -> Value:
+    """An INTERVAL on a GPU."""
+    return Value(pl.lit(0).map_batches(_no_whole, return_dtype=INTERVAL_STRUCT), dtype, nullable=nullable, parts=parts)
+
+
+def _no_whole(column: pl.Series) -> pl.Series:
+    raise NotOnDevice("there is no INTERVAL on the GPU as a whole")
+
+
+def null_test(value: Value) -> pl.Expr:
+    """Whether the value is NULL."""
+    return (value.parts[-1] if value.parts is not None else value.expr).is_null()
 
 
 def scaled_store(bounds: Bounds, device: Device) -> Store:

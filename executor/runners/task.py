@@ -17,6 +17,7 @@ from executor import device_frames, devices, residents
 from executor.blocks import BlockStore, Computed, Held, StoredBlock, height, held_bytes, join, lazy, to_block
 from executor.cancellation import Cancellation
 from executor.device_frames import DeviceFrame, DeviceTimes
+from executor.device_types import differs, from_device
 from executor.expressions import key_expressions
 from executor.kernels import KernelOptions, compile_fragment, run_on_device, stream
 from executor.partition import hash_partition, row_partition
@@ -137,7 +138,9 @@ def _run_on_gpu(plan: PhysicalPlan, sources: Mapping[int, pl.LazyFrame], context
         if not residents.clear():
             raise
         rows = run_on_device(compiled, context.times)
-    return rows if context.keep else device_frames.download(rows, context.times)
+    if context.keep and not any(map(differs, plan.schema)):
+        return rows
+    return from_device(device_frames.download(rows, context.times), plan.schema)
 
 
 def _pieces(

@@ -73,7 +73,7 @@ class MemoryTable:
     def scan_on_device(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
         """The same rows of the copy that the GPU keeps; it is made when they are read there first.
 
-        Decimals come as ``residents`` holds them.
+        Columns come as ``residents`` holds them.
         """
         readable(self.schema, columns, self.name)
         self._note_read(splits)
@@ -84,7 +84,7 @@ class MemoryTable:
 
         schema = pl.Schema({name: residents.held_dtype(self.frame.schema[name]) for name in columns})
         lazy = device_frames.source(schema, read)
-        plain = [name for name in columns if not residents.is_scaled(self.frame.schema[name])]
+        plain = [name for name in columns if schema[name] == self.frame.schema[name]]
         return lazy.with_columns(conformed(name, schema, self.schema) for name in plain)
 
     def is_scaled_on_device(self, column: str) -> bool:
