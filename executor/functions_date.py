@@ -175,9 +175,9 @@ def _name_of(moment: pl.Expr, letter: str) -> pl.Expr:
         case "%p":
             return pl.when(moment.dt.hour() < 12).then(pl.lit("AM")).when(moment.is_not_null()).then(pl.lit("PM"))
         case "%A" | "%a":
-            number, names = moment.dt.weekday(), calendar.day_name
+            number, names = moment.dt.weekday(), list(calendar.day_name)
         case _:
-            number, names = moment.dt.month(), calendar.month_name[1:]
+            number, names = moment.dt.month(), list(calendar.month_name)[1:]
     chain: Any = pl
     for i, name in enumerate(names, 1):
         chain = chain.when(number == i).then(pl.lit(name if letter in ("%A", "%B") else name[:3]))
