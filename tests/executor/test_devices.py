@@ -15,7 +15,6 @@ import pytest
 import sqlray
 from executor import devices
 from executor.kernels import KernelOptions
-from executor.metrics import Fallback
 from executor.runners import task
 from executor.value import NotOnDevice
 from planner.devices import H100, Rates, default_cpu
@@ -133,10 +132,13 @@ def test_an_error_of_the_query_stays_its_own(gpu: None, monkeypatch: pytest.Monk
     for sql, words in (("select 1 // a from rows", "division by zero"), ("select b::int from rows", "'x' to INTEGER")):
         with pytest.raises(ExecutionError, match=words):
             session.sql(sql, rows=rows).to_arrow()
-    assert fake.calls == 1  # of the division, which fails there without words; cuDF does not check what text holds
+    assert fake.calls == 2  # both fail there, without words
     answer, metrics = run(planned_query(session, "select b::int as b from (values ('7'), ('8')) as t(b)"))
     assert answer.to_pydict() == {"b": [7, 8]}
-    assert metrics.fallbacks == [Fallback(0, "cuDF does not check casts")]
+    assert metrics.fallbacks == []
+    answer, metrics = run(planned_query(session, "select b::int as b from (values ('7'), ('8.5')) as t(b)"))
+    assert answer.to_pydict() == {"b": [7, 9]}  # the GPU's form does not know the second
+    assert [f.stage for f in metrics.fallbacks] == [0]
 
 
 def test_explain_analyze_tells(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
