@@ -63,7 +63,10 @@ def _substring(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value
     # A negative length reaches backwards from the start.
     begin = pl.max_horizontal(pl.when(count < 0).then(first + count).otherwise(first), zero)
     end = pl.max_horizontal(pl.when(count < 0).then(first).otherwise(first + count), begin)
-    result = text.str.slice(begin, (end - begin).cast(pl.UInt64))
+    if scope.device == "gpu":  # cuDF slices at constant places, but cuts heads and tails of any length
+        result = text.str.tail(pl.max_horizontal(size - begin, zero)).str.head(end - begin)
+    else:
+        result = text.str.slice(begin, (end - begin).cast(pl.UInt64))
     known = at.is_not_null() & wanted.is_not_null()
     return Value(pl.when(known).then(result), dtype)
 

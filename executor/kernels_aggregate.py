@@ -12,7 +12,7 @@ from dataclasses import replace
 import polars as pl
 
 from executor.aggregate_parts import Argument, Composed, Group, Rows, fraction, in_order, interpolated, or_null, paired
-from executor.aggregates_gpu import DOUBLE_MAX, GPU_FORMS, Strings, join_strings
+from executor.aggregates_gpu import DOUBLE_MAX, GPU_FORMS, Strings, join_strings, one_of_each
 from executor.arithmetic import divide, to_float
 from executor.checks import Failure, checked, strict_cast
 from executor.dtypes import polars_dtype
@@ -190,6 +190,8 @@ def _distinct(argument: Argument) -> Argument:
     """Each value once, without NULL."""
     if not argument.call.distinct:
         return argument
+    if argument.group.device == "gpu":
+        return replace(argument, values=(replace(argument.value, expr=one_of_each(argument)), *argument.values[1:]))
     value = replace(argument.value, expr=argument.expr.drop_nulls().unique())
     return replace(argument, values=(value, *argument.values[1:]))
 
@@ -382,8 +384,6 @@ def _edge(name: str) -> Callable[[Argument], Value]:
     def compute(argument: Argument) -> Value:
         expr = in_order(argument.expr, argument)
         if argument.test is not None:
-            if argument.group.device == "gpu":
-                raise NotOnDevice("a filter inside first and last")
             kept = translate(argument.call.args[0], argument.group.scope).expr
             chosen = in_order(argument.test.fill_null(False), argument)
             expr = in_order(kept, argument).filter(chosen)
