@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -171,6 +172,13 @@ def _within_precision(value: Value, dtype: pa.DataType, safe: bool, scope: Scope
     if -limit <= low and high <= limit:
         return result
     held = value.expr
+    if value.store is Store.NATIVE and scope.device == "gpu":
+        wide = pl.Decimal(38, dtype.scale)
+        most, least = (pl.lit(Decimal(n).scaleb(-dtype.scale), dtype=wide) for n in (limit, -limit))
+        over = (held > most) | (held < least)
+        narrow = held.cast(polars_dtype(dtype), strict=False)
+        expr = pl.when(~over).then(narrow) if safe else checked(narrow, over, Failure.DECIMAL_OVERFLOW, scope)
+        return replace(result, expr=expr)
     if value.store is Store.NATIVE:
         return replace(result, expr=_convert(held, pl.Decimal(38, dtype.scale), polars_dtype(dtype), safe, scope))
     bound = (

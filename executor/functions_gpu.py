@@ -115,6 +115,22 @@ def _constant(value: Value, what: str) -> str:
     return str(value.literal)
 
 
+_MOST_PARTS = 64
+
+
+def _split_part(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value | None:
+    """Parts counted from the end are those of the text turned round, unless separators may overlap."""
+    text, separator, index = args
+    if not all(a.is_literal and a.literal is not None for a in (separator, index)):
+        return None
+    word, at = str(separator.literal), -int(index.literal)
+    overlaps = any(word.startswith(word[i:]) for i in range(1, len(word)))
+    if word == "" or overlaps or not 0 < at <= _MOST_PARTS:
+        return None
+    part = text.expr.str.reverse().str.split_exact(word[::-1], at).struct.field(f"field_{at - 1}").str.reverse()
+    return Value(pl.when(text.expr.is_not_null()).then(part.fill_null("")), dtype, nullable=text.nullable)
+
+
 _MOST_COPIES = 255
 
 
@@ -335,6 +351,7 @@ GPU_FORMS: Mapping[str, Form] = {
     "bit_count": _bit_count,
     "strpos": _strpos,
     "repeat": _repeat,
+    "split_part": _split_part,
     "regexp_replace": _regexp_replace,
     "glob": _glob,
     "ascii": _code(0),

@@ -24,6 +24,7 @@ from executor.kernels_aggregate import aggregate
 from executor.kernels_join import hash_join, nested_loop_join
 from executor.kernels_sort import head, limit, row_number, sort
 from executor.sources.base import Source
+from executor.sources.memory import MemoryTable
 from executor.split_pruning import remaining_splits
 from executor.value import NotOnDevice, Value, native
 from planner import types
@@ -209,7 +210,7 @@ def _operator(plan: PhysicalPlan, children: list[Frame], context: Context) -> Fr
 def _scan(plan: ScanExec, context: Context) -> Frame:
     table = cast(Source, plan.table)  # every table of the catalog is one; checking the protocol costs more
     if context.device == "gpu" and any(map(differs, plan.fields)):
-        raise NotOnDevice("TIME, BLOB and INTERVAL are read on the CPU")
+        return _scan_changed(plan, table, context)
     names = list(dict.fromkeys(f.name for f in plan.fields)) or [_narrowest(table)]
     read = {f.id: Value(pl.col(f.name), f.dtype, nullable=f.nullable) for f in plan.fields}
     scope = context.scope(read, plan.bounds)
@@ -224,6 +225,20 @@ def _scan(plan: ScanExec, context: Context) -> Frame:
     statistics = table.statistics(())
     rows = int(statistics.rows) if statistics.exact and statistics.rows is not None else None
     return Frame(select(lazy, renamed), columns, rows)
+
+
+def _scan_changed(plan: ScanExec, table: Source, context: Context) -> Frame:
+    """A scan on a GPU of columns that have another form there: rows in memory change it here."""
+    if not isinstance(table, MemoryTable):
+        raise NotOnDevice("TIME, BLOB and INTERVAL are read from files on the CPU")
+    lazy = table.scan(list(dict.fromkeys(f.name for f in plan.fields)), plan.splits)
+    lazy = to_device(lazy.select(pl.col(f.name).alias(column_name(f)) for f in plan.fields), plan.schema)
+    scope = context.scope({f.id: column_value(f, context.device) for f in plan.fields}, plan.bounds)
+    test = conjunction(plan.predicates, scope)
+    lazy = lazy if test is None else lazy.filter(test)
+    if plan.limit is not None:
+        lazy = head(lazy, plan.limit)
+    return Frame(lazy, scope.columns, table.frame.height)
 
 
 def _narrowest(table: Source) -> str:

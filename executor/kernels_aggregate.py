@@ -159,6 +159,8 @@ def _argument(call: AggregateCall, group: Group) -> Argument:
 
 def _per_row(value: Value, group: Group) -> Value:
     """A constant argument once a row: Polars would take it once a group."""
+    if group.device == "gpu":
+        return replace(value, expr=group.rows.column(value.expr), is_literal=False)
     repeated = pl.repeat(value.expr, pl.len())
     if value.is_literal and value.literal is None:
         repeated = pl.repeat(None, pl.len(), dtype=polars_dtype(value.dtype))
