@@ -291,7 +291,10 @@ def _to_base64(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value
         pl.when(rest == 0).then(pl.lit("")).when(rest == 2).then(pl.lit(a)).otherwise(pl.lit(b))
         for a, b in (("0000", "00"), ("==", "="))
     )
-    coded = pl.concat_str([bits, filling]).str.replace_many(_SIXES, list(_BASE64))
+    whole = pl.concat_str([bits, filling])
+    coded = whole.str.replace_many(_SIXES, list(_BASE64))
+    astray = coded.str.len_bytes() * 6 != whole.str.len_bytes()  # pieces are found one after the other, or it shows
+    coded = checked(coded, astray, Failure.OUT_OF_RANGE, scope)
     return Value(pl.concat_str([coded, tail]), dtype, nullable=args[0].nullable)
 
 
@@ -305,7 +308,7 @@ def _from_base64(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Val
     for count in (2, 4):
         whole = pl.when(rest == count).then(bits.str.head(-count)).otherwise(whole)
     data = whole.str.replace_many(_BITS, list(_DIGITS))
-    wrong = strict.not_() | (rest == 6)
+    wrong = strict.not_() | (rest == 6) | (data.str.len_bytes() * 4 != whole.str.len_bytes())
     return Value(checked(data, wrong, Failure.OUT_OF_RANGE, scope), dtype, nullable=args[0].nullable)
 
 
