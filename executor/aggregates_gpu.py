@@ -64,11 +64,33 @@ def _deviations(argument: Argument) -> tuple[pl.Expr, pl.Expr]:
     return product.sum(), product.count()
 
 
+def _squares(expr: pl.Expr, rows: Rows) -> tuple[pl.Expr, pl.Expr]:
+    """The sum of the squares of what values are off their mean, and the number of values.
+
+    In two passes: cuDF's own variance is a difference of squares, loses digits and may come out below 0.
+    """
+    value = rows.column(expr.cast(pl.Float64))
+    off = value - rows.grouped(value.mean(), 1)
+    square = rows.column(off * off, 2)
+    return square.sum(), square.count()
+
+
+def _moment(root: bool, ddof: int) -> Callable[[Argument], Value | None]:
+    def compute(argument: Argument) -> Value | None:
+        if argument.call.distinct:
+            return None
+        total, count = _squares(argument.expr, argument.group.rows)
+        variance = pl.when(count > ddof).then(total / (count.cast(pl.Float64) - ddof))
+        return Value(variance.sqrt() if root else variance, argument.call.dtype)
+
+    return compute
+
+
 def _correlation(argument: Argument) -> Value:
     total, count = _deviations(argument)
-    y, x = paired(argument)
-    spread = y.std(ddof=0) * x.std(ddof=0)
-    return Value(pl.when(count > 0).then(total / count.cast(pl.Float64) / spread), types.DOUBLE)
+    squares = [_squares(e, argument.group.rows)[0] for e in paired(argument)]
+    spread = squares[0].sqrt() * squares[1].sqrt()
+    return Value(pl.when(count > 0).then(total / spread), types.DOUBLE)
 
 
 def _bits(name: str) -> Callable[[Argument], Composed]:
@@ -103,9 +125,8 @@ def _bits(name: str) -> Callable[[Argument], Composed]:
 
 
 def _product(argument: Argument) -> Value:
-    if argument.call.distinct:
-        raise NotOnDevice("a product of distinct values")
-    return Value(or_null(argument.expr.product(), argument), argument.call.dtype)
+    factor = one_of_each(argument) if argument.call.distinct else argument.expr
+    return Value(or_null(factor.product(), argument), argument.call.dtype)
 
 
 def _extreme(descending: bool) -> Callable[[Argument], Value]:
@@ -117,6 +138,45 @@ def _extreme(descending: bool) -> Callable[[Argument], Value]:
         return replace(argument.value, expr=first, nullable=True)
 
     return compute
+
+
+def one_of_each(argument: Argument) -> pl.Expr:
+    """The argument once for each value of the group, NULL in the other rows."""
+    rows = argument.group.rows
+    value = rows.column(argument.expr)
+    place = rows.grouped(value.rank("ordinal"), 1, value)
+    return rows.column(pl.when(place == 1).then(value), 2)
+
+
+def _edge(name: str) -> Callable[[Argument], Value | None]:
+    """The first or last row that the FILTER passes: those that it does not stand at the other end."""
+
+    def compute(argument: Argument) -> Value | None:
+        if argument.test is None:
+            return None
+        chosen = argument.test.fill_null(False)
+        found = _ordered(argument, chosen, descending=name == "first")
+        return replace(argument.value, expr=pl.when(chosen.max()).then(getattr(found, name)()), nullable=True)
+
+    return compute
+
+
+def _ordered(argument: Argument, first: pl.Expr, descending: bool) -> pl.Expr:
+    """The rows of a group in the order of ``first``, then in the order that the call asks for."""
+    keys = argument.call.order_by
+    return argument.expr.sort_by(
+        [first, *(sort_expression(k, argument.group.scope) for k in keys)],
+        descending=[descending, *(k.descending for k in keys)],
+        nulls_last=[True, *(not k.nulls_first for k in keys)],
+        maintain_order=True,
+    )
+
+
+def _any_value(argument: Argument) -> Value | None:
+    if not argument.call.order_by:
+        return None
+    first = _ordered(argument, argument.expr.is_null(), descending=False).first()
+    return replace(argument.value, expr=first, nullable=True)
 
 
 def _mode(argument: Argument) -> Value:
@@ -135,8 +195,8 @@ def _places(argument: Argument, values: pl.Expr) -> tuple[pl.Expr, pl.Expr, pl.E
         raise NotOnDevice("quantiles of distinct values")
     rows = argument.group.rows
     value = rows.column(values)
-    place = rows.column(value.rank("ordinal").cast(pl.Int64).over(rows.keys) if rows.keys else value.rank("ordinal"), 1)
-    return value, place.cast(pl.Int64), rows.grouped(value.count(), 1).cast(pl.Float64)
+    place = rows.grouped(value.rank("ordinal"), 1).cast(pl.Int64)
+    return value, place, rows.grouped(value.count(), 1).cast(pl.Float64)
 
 
 def _picked(argument: Argument, value: pl.Expr, place: pl.Expr, wanted: pl.Expr) -> pl.Expr:
@@ -237,10 +297,17 @@ GPU_FORMS: Mapping[str, Callable[[Argument], Value | Composed | None]] = {
     "covar_samp": _covariance(1),
     "covar_pop": _covariance(0),
     "corr": _correlation,
+    "var_samp": _moment(False, 1),
+    "var_pop": _moment(False, 0),
+    "stddev_samp": _moment(True, 1),
+    "stddev_pop": _moment(True, 0),
     "bit_and": _bits("and"),
     "bit_or": _bits("or"),
     "bit_xor": _bits("xor"),
     "product": _product,
+    "any_value": _any_value,
+    "first": _edge("first"),
+    "last": _edge("last"),
     "quantile_cont": _quantile_cont,
     "quantile_disc": _quantile_disc,
     "mode": _mode,

@@ -183,10 +183,32 @@ def _integer(op: str, left: Value, right: Value, dtype: pa.DataType, scope: Scop
         return Value(expr.cast(target) if op == "//" else expr, dtype, Store.NATIVE, result, nullable)
     wide = pl.Int64() if all(fits(b, INT64_MAX) for b in (*bounds, result)) else pl.Int128()
     if wide == pl.Int128() and scope.device == "gpu":
-        raise NotOnDevice("128-bit integers are not on the GPU")
-    computed = _compute(op, _widen(left, wide), _widen(right, wide), bounds, scope)
-    expr = strict_cast(computed, wide, target, scope)
+        wide, computed = pl.Int64(), _compute_in_64_bits(op, left, right, scope)
+    else:
+        computed = _compute(op, _widen(left, wide), _widen(right, wide), bounds, scope)
+    expr = strict_cast(computed, wide, target, scope) if wide != target or scope.device == "cpu" else computed
     return Value(expr, dtype, Store.NATIVE, (max(low, result[0]), min(high, result[1])), nullable)
+
+
+_LIMIT = 2.0**63 * (1 - 2**-50)  # what a product as DOUBLE, rounded three times, must stay below
+
+
+def _compute_in_64_bits(op: str, left: Value, right: Value, scope: Scope) -> pl.Expr:
+    """An operation that may overflow on a GPU, which has no 128 bits: it wraps, and what tells of that raises."""
+    if not all(fits(bounds_of(v), INT64_MAX + 1) for v in (left, right)):
+        raise NotOnDevice("there are no 128-bit integers on the GPU")
+    a, b = _widen(left, pl.Int64()), _widen(right, pl.Int64())
+    result = _compute(op, a, b, (bounds_of(left), bounds_of(right)), scope)
+    match op:
+        case "+":  # both operands have the sign that the sum has not
+            wrapped = ((a ^ result) & (b ^ result)) < 0
+        case "-":
+            wrapped = ((a ^ b) & (a ^ result)) < 0
+        case "*":
+            wrapped = ((a.cast(pl.Float64) * b.cast(pl.Float64)).abs() < _LIMIT).not_()
+        case _:
+            wrapped = (a == pl.lit(-INT64_MAX - 1, dtype=pl.Int64)) & (b == -1)
+    return checked(result, wrapped, Failure.OUT_OF_RANGE, scope)
 
 
 def _widen(value: Value, wide: pl.DataType) -> pl.Expr:

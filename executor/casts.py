@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -19,6 +20,7 @@ from executor.calendar import MICROS_PER_DAY
 from executor.checks import Failure, checked, lenient_cast, strict_cast
 from executor.dtypes import integer_range, polars_dtype
 from executor.intervals import interval_to_text
+from executor.parsing_gpu import parsed_decimal, parsed_float, parsed_integer, parsed_iso
 from executor.value import (
     INT64_MAX,
     NotOnDevice,
@@ -154,7 +156,10 @@ def _to_decimal(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> V
         number = Value(value.expr.cast(pl.Int8), types.TINYINT, bounds=(0, 1), nullable=value.nullable)
         return _to_decimal(number, dtype, safe, scope)
     if source == types.VARCHAR:
-        expr = _convert(value.expr.str.strip_chars(), pl.String(), polars_dtype(dtype), safe, scope)
+        stripped = value.expr.str.strip_chars()
+        if scope.device == "gpu":
+            return _within_precision(_parse_decimal(stripped, dtype, safe, scope), dtype, safe, scope)
+        expr = _convert(stripped, pl.String(), polars_dtype(dtype), safe, scope)
         return Value(expr, dtype, nullable=value.nullable or safe)
     raise _unsupported(source, dtype)
 
@@ -167,6 +172,13 @@ def _within_precision(value: Value, dtype: pa.DataType, safe: bool, scope: Scope
     if -limit <= low and high <= limit:
         return result
     held = value.expr
+    if value.store is Store.NATIVE and scope.device == "gpu":
+        wide = pl.Decimal(38, dtype.scale)
+        most, least = (pl.lit(Decimal(n).scaleb(-dtype.scale), dtype=wide) for n in (limit, -limit))
+        over = (held > most) | (held < least)
+        narrow = held.cast(polars_dtype(dtype), strict=False)
+        expr = pl.when(~over).then(narrow) if safe else checked(narrow, over, Failure.DECIMAL_OVERFLOW, scope)
+        return replace(result, expr=expr)
     if value.store is Store.NATIVE:
         return replace(result, expr=_convert(held, pl.Decimal(38, dtype.scale), polars_dtype(dtype), safe, scope))
     bound = (
@@ -191,15 +203,26 @@ def _to_float(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.
     if source == types.BOOLEAN:
         return value.expr.cast(target)
     if source == types.VARCHAR:
-        return _convert(value.expr.str.strip_chars(), pl.String(), target, safe, scope)
+        stripped = value.expr.str.strip_chars()
+        if scope.device == "gpu" and dtype == types.DOUBLE:
+            return parsed_float(stripped, safe, scope)
+        return _convert(stripped, pl.String(), target, safe, scope)
     raise _unsupported(source, dtype)
+
+
+def _parse_decimal(text: pl.Expr, dtype: pa.DataType, safe: bool, scope: Scope) -> Value:
+    """Text as a decimal on a GPU: a scaled integer of 18 digits."""
+    if dtype.scale > 17:
+        raise NotOnDevice("decimals of more than 17 digits after the point are read on the CPU")
+    limit = 10**18 - 1
+    return Value(parsed_decimal(text, dtype.scale, safe, scope), dtype, Store.INT64, (-limit, limit))
 
 
 def _parse_integer(text: pl.Expr, target: pl.DataType, safe: bool, scope: Scope) -> pl.Expr:
     """Text as an integer. '1.5' and '1e3' are numbers too, and round half away from zero."""
-    if scope.device == "gpu":
-        raise NotOnDevice("cuDF does not check casts")
     stripped = text.str.strip_chars()
+    if scope.device == "gpu":
+        return _convert(parsed_integer(stripped, safe, scope), pl.Int64(), target, safe, scope)
     direct = stripped.cast(target, strict=False)
     number = stripped.cast(pl.Float64, strict=False).round(0, mode="half_away_from_zero").cast(target, strict=False)
     parsed = pl.when(direct.is_null()).then(number).otherwise(direct)
@@ -294,6 +317,8 @@ def _parse_boolean(text: pl.Expr, safe: bool, scope: Scope) -> pl.Expr:
     truth = pl.when(word.is_in(_TRUE)).then(True).when(word.is_in(_FALSE)).then(False)
     if safe:
         return truth
+    if scope.device == "gpu":
+        return checked(truth, truth.is_null() & text.is_not_null(), Failure.OUT_OF_RANGE, scope)
     # The number cast names the text that is neither.
     failed = pl.when(word.is_in([*_TRUE, *_FALSE])).then(None).otherwise(text)
     return pl.coalesce(truth, strict_cast(failed, pl.String(), pl.Int8(), scope) != 0)
@@ -304,6 +329,8 @@ def _to_date(source: pa.DataType, expr: pl.Expr, safe: bool, scope: Scope) -> pl
         return expr.dt.date() if source == types.TIMESTAMPTZ else expr.cast(pl.Date)
     if source == types.VARCHAR:
         stripped = expr.str.strip_chars()
+        if scope.device == "gpu":
+            return (parsed_iso(stripped, safe, scope) // MICROS_PER_DAY).cast(pl.Int32).cast(pl.Date)
         iso = stripped.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
         plain = pl.when(stripped.str.contains(r"^\d{1,4}-\d{1,2}-\d{1,2}([ T]([01]?\d|2[0-3]):[0-5]?\d(:.*)?)?$")).then(
             pl.coalesce(iso, stripped.str.extract(_DATE, 0).str.to_date("%Y-%m-%d", strict=False))
@@ -321,6 +348,8 @@ def _to_timestamp(source: pa.DataType, expr: pl.Expr, dtype: pa.DataType, safe: 
     if types.is_timestamp(source):
         return expr.dt.replace_time_zone("UTC" if zoned else None)
     if source == types.VARCHAR:
+        if scope.device == "gpu":
+            return parsed_iso(expr.str.strip_chars(), safe, scope).cast(polars_dtype(dtype))
         parsed = parse_timestamp(expr)
         parsed = parsed.dt.replace_time_zone("UTC") if zoned else parsed
         return _parsed(parsed, expr, polars_dtype(dtype), safe, scope)
@@ -349,13 +378,21 @@ def to_text(value: Value, scope: Scope) -> pl.Expr:
     source, expr = value.dtype, value.expr
     if types.is_float(source):
         return float_text(expr)
+    if types.is_decimal(source) and scope.device == "gpu":
+        return _decimal_text(value)
     if types.is_integer(source) or types.is_decimal(source) or source in (types.BOOLEAN, types.VARCHAR):
         return expr.cast(pl.String)
     if source == types.DATE:
         return expr.dt.strftime("%Y-%m-%d")
     if types.is_timestamp(source):
-        text = trim_fraction(expr.dt.strftime("%Y-%m-%d %H:%M:%S%.6f"))
+        if scope.device == "gpu":
+            text = expr.dt.strftime("%Y-%m-%d %H:%M:%S") + _fraction(expr.cast(pl.Int64))
+        else:
+            text = trim_fraction(expr.dt.strftime("%Y-%m-%d %H:%M:%S%.6f"))
         return text + "+00" if source == types.TIMESTAMPTZ else text
+    if source == types.TIME and scope.device == "gpu":
+        micros = expr // 1000
+        return micros.cast(pl.Datetime("us")).dt.strftime("%H:%M:%S") + _fraction(micros)
     if source == types.TIME:
         if scope.device == "gpu":  # where it is nanoseconds
             expr = (expr // 1000).cast(pl.Datetime("us"))
@@ -367,6 +404,27 @@ def to_text(value: Value, scope: Scope) -> pl.Expr:
     if source == types.BLOB:
         return _mapped(_from_bytes, expr, pl.String(), scope)
     raise _unsupported(source, types.VARCHAR)
+
+
+def _decimal_text(value: Value) -> pl.Expr:
+    """A decimal digit by digit: cuDF writes none."""
+    store = scaled_store(bounds_of(value), "gpu")
+    if store is Store.NATIVE:
+        raise NotOnDevice("decimals of more than 18 digits become text on the CPU")
+    held, scale = with_store(value, store, "gpu").expr, value.dtype.scale
+    size = held.abs()
+    sign = pl.when(held < 0).then(pl.lit("-")).otherwise(pl.lit(""))
+    whole = (size // 10**scale).cast(pl.String)
+    if not scale:
+        return pl.concat_str([sign, whole])
+    return pl.concat_str([sign, whole, pl.lit("."), (size % 10**scale).cast(pl.String).str.pad_start(scale, "0")])
+
+
+def _fraction(micros: pl.Expr) -> pl.Expr:
+    """The fraction of a second with its point, without trailing zeros; nothing where it is zero."""
+    rest = micros % 1_000_000
+    digits = rest.cast(pl.String).str.pad_start(6, "0").str.strip_chars_end("0")
+    return pl.when(rest == 0).then(pl.lit("")).otherwise(pl.concat_str([pl.lit("."), digits]))
 
 
 def trim_fraction(text: pl.Expr) -> pl.Expr:

@@ -105,8 +105,8 @@ def fits_type(number: pl.Expr, source: pl.DataType, target: pl.DataType) -> pl.E
     if source.is_float():  # powers of two, which floats hold
         return (number >= pl.lit(float(low), dtype=source)) & (number < pl.lit(float(high + 1), dtype=source))
     least, most = integer_limits(source)
-    above = number.is_not_null() if least >= low else number >= pl.lit(low, dtype=source)
-    return above if most <= high else above & (number <= pl.lit(high, dtype=source))
+    inside = number == number if least >= low else number >= pl.lit(low, dtype=source)
+    return inside if most <= high else inside & (number <= pl.lit(high, dtype=source))
 
 
 def execution_error(error: BaseException) -> SqlrayError:

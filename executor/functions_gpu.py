@@ -115,6 +115,22 @@ def _constant(value: Value, what: str) -> str:
     return str(value.literal)
 
 
+_MOST_PARTS = 64
+
+
+def _split_part(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value | None:
+    """Parts counted from the end are those of the text turned round, unless separators may overlap."""
+    text, separator, index = args
+    if not all(a.is_literal and a.literal is not None for a in (separator, index)):
+        return None
+    word, at = str(separator.literal), -int(index.literal)
+    overlaps = any(word.startswith(word[i:]) for i in range(1, len(word)))
+    if word == "" or overlaps or not 0 < at <= _MOST_PARTS:
+        return None
+    part = text.expr.str.reverse().str.split_exact(word[::-1], at).struct.field(f"field_{at - 1}").str.reverse()
+    return Value(pl.when(text.expr.is_not_null()).then(part.fill_null("")), dtype, nullable=text.nullable)
+
+
 _MOST_COPIES = 255
 
 
@@ -275,7 +291,10 @@ def _to_base64(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value
         pl.when(rest == 0).then(pl.lit("")).when(rest == 2).then(pl.lit(a)).otherwise(pl.lit(b))
         for a, b in (("0000", "00"), ("==", "="))
     )
-    coded = pl.concat_str([bits, filling]).str.replace_many(_SIXES, list(_BASE64))
+    whole = pl.concat_str([bits, filling])
+    coded = whole.str.replace_many(_SIXES, list(_BASE64))
+    astray = coded.str.len_bytes() * 6 != whole.str.len_bytes()  # pieces are found one after the other, or it shows
+    coded = checked(coded, astray, Failure.OUT_OF_RANGE, scope)
     return Value(pl.concat_str([coded, tail]), dtype, nullable=args[0].nullable)
 
 
@@ -289,7 +308,7 @@ def _from_base64(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Val
     for count in (2, 4):
         whole = pl.when(rest == count).then(bits.str.head(-count)).otherwise(whole)
     data = whole.str.replace_many(_BITS, list(_DIGITS))
-    wrong = strict.not_() | (rest == 6)
+    wrong = strict.not_() | (rest == 6) | (data.str.len_bytes() * 4 != whole.str.len_bytes())
     return Value(checked(data, wrong, Failure.OUT_OF_RANGE, scope), dtype, nullable=args[0].nullable)
 
 
@@ -335,6 +354,7 @@ GPU_FORMS: Mapping[str, Form] = {
     "bit_count": _bit_count,
     "strpos": _strpos,
     "repeat": _repeat,
+    "split_part": _split_part,
     "regexp_replace": _regexp_replace,
     "glob": _glob,
     "ascii": _code(0),

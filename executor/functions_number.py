@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -208,6 +209,15 @@ def _shift(left: bool) -> Function:
     return compute
 
 
+def _power(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    base, exponent = (a.expr.cast(pl.Float64) for a in args)
+    power = base.pow(exponent)
+    if scope.device == "cpu" and not (args[1].is_literal and args[1].literal != 0.5):
+        # Polars takes the square root, which minus infinity has not; its power is infinite.
+        power = pl.when((base == -math.inf) & (exponent == 0.5)).then(math.inf).otherwise(power)
+    return Value(power, dtype)
+
+
 def _power_of_two(exponent: pl.Expr) -> pl.Expr:
     """2 to an exponent from 0 to 63, the last as the negative number that its bits are."""
     power: pl.Expr = pl.lit(1, dtype=pl.Int64)
@@ -317,7 +327,7 @@ NUMBERS: dict[str, Function] = {
     "log10": _double(_LOG10),
     "log2": _double(_LOG2),
     "log": _log,
-    "pow": plain(lambda x, y: x.cast(pl.Float64).pow(y.cast(pl.Float64))),
+    "pow": _power,
     "greatest": _extreme(True),
     "least": _extreme(False),
     "sin": _double(lambda x: x.sin()),

@@ -76,7 +76,10 @@ def _substring(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value
     # A negative length reaches backwards from the start.
     begin = pl.max_horizontal(pl.when(count < 0).then(first + count).otherwise(first), zero)
     end = pl.max_horizontal(pl.when(count < 0).then(first).otherwise(first + count), begin)
-    result = text.str.slice(begin, (end - begin).cast(pl.UInt64))
+    if scope.device == "gpu":  # cuDF slices at constant places, but cuts heads and tails of any length
+        result = text.str.tail(pl.max_horizontal(size - begin, zero)).str.head(end - begin)
+    else:
+        result = text.str.slice(begin, (end - begin).cast(pl.UInt64))
     known = at.is_not_null() & wanted.is_not_null()
     return Value(pl.when(known).then(result), dtype)
 
@@ -189,6 +192,8 @@ def _regexp_extract(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
     pattern, _ = _pattern(args[1], args[3] if len(args) > 3 else None)
     group = int(args[2].literal) if len(args) > 2 and args[2].literal is not None else 0
     text = args[0].expr
+    if scope.device == "gpu" and group == 0:  # cuDF extracts groups, and all that matches is none
+        pattern, group = f"({pattern})", 1
     found = text.str.extract(pattern, group)
     return Value(pl.when(text.is_not_null() & args[1].expr.is_not_null()).then(found.fill_null("")), dtype)
 
@@ -309,8 +314,10 @@ def _strip(side: str) -> Function:
 
 def _edge(name: str) -> Function:
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-        count = args[1].expr.cast(pl.Int64)
         method: Callable[..., pl.Expr] = getattr(args[0].expr.str, name)
+        if args[1].literal is not None:
+            return Value(method(int(args[1].literal)), dtype)
+        count = args[1].expr.cast(pl.Int64)
         return Value(pl.when(count.is_not_null()).then(method(count.fill_null(0))), dtype)
 
     return compute

@@ -8,11 +8,12 @@ from typing import Literal
 
 import polars as pl
 
-from executor.dtypes import polars_dtype
+from executor.dtypes import device_dtype
 from executor.expressions import conjunction
 from executor.frame import Context, Frame
 from executor.join_keys import Keys, join_keys
 from executor.value import Store, Value, integer_dtype
+from planner.devices import Device
 from planner.expr import ColumnId, Expr, columns_of
 from planner.physical import Bounds, KeyPair
 from planner.record import record
@@ -155,9 +156,9 @@ def numbered(frame: Frame, context: Context) -> tuple[Frame, str]:
     return Frame(frame.lazy.with_row_index(name).cache(), frame.columns, frame.max_rows), name
 
 
-def held_dtype(value: Value) -> pl.DataType:
+def held_dtype(value: Value, device: Device) -> pl.DataType:
     """The Polars type of a column that holds ``value``."""
-    return polars_dtype(value.dtype) if value.store is Store.NATIVE else integer_dtype(value.store)
+    return device_dtype(value.dtype, device) if value.store is Store.NATIVE else integer_dtype(value.store)
 
 
 def matching_rows(sides: Sides, row: str, context: Context) -> pl.LazyFrame:

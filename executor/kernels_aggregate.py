@@ -12,7 +12,7 @@ from dataclasses import replace
 import polars as pl
 
 from executor.aggregate_parts import Argument, Composed, Group, Rows, fraction, in_order, interpolated, or_null, paired
-from executor.aggregates_gpu import DOUBLE_MAX, GPU_FORMS, Strings, join_strings
+from executor.aggregates_gpu import DOUBLE_MAX, GPU_FORMS, Strings, join_strings, one_of_each
 from executor.arithmetic import divide, to_float
 from executor.checks import Failure, checked, strict_cast
 from executor.dtypes import polars_dtype
@@ -38,6 +38,8 @@ from planner.physical import AggregateExec
 
 # No task reads more rows than this: it bounds what a 128-bit sum of 64-bit values can reach, with room to spare.
 _MANY_ROWS = 2**48
+_DEVICE_ROWS = 2**31 - 1  # of a column of cuDF
+_LIKELY = 1000  # times what fits: values are far from their bounds, and rows from theirs
 
 
 def aggregate(plan: AggregateExec, frame: Frame, context: Context) -> Frame:
@@ -161,6 +163,8 @@ def _argument(call: AggregateCall, group: Group) -> Argument:
 
 def _per_row(value: Value, group: Group) -> Value:
     """A constant argument once a row: Polars would take it once a group."""
+    if group.device == "gpu":
+        return replace(value, expr=group.rows.column(value.expr), is_literal=False)
     repeated = pl.repeat(value.expr, pl.len())
     if value.is_literal and value.literal is None:
         repeated = pl.repeat(None, pl.len(), dtype=polars_dtype(value.dtype))
@@ -194,6 +198,8 @@ def _distinct(argument: Argument) -> Argument:
     """Each value once, without NULL."""
     if not argument.call.distinct:
         return argument
+    if argument.group.device == "gpu":
+        return replace(argument, values=(replace(argument.value, expr=one_of_each(argument)), *argument.values[1:]))
     value = replace(argument.value, expr=argument.expr.drop_nulls().unique())
     return replace(argument, values=(value, *argument.values[1:]))
 
@@ -211,6 +217,8 @@ def _exact_sum(argument: Argument) -> tuple[Value, pl.Expr | None]:
     largest = max(abs(low), abs(high))
     rows = argument.group.max_rows
     device = argument.group.scope.device
+    if device == "gpu":
+        rows = min(rows or _DEVICE_ROWS, _DEVICE_ROWS)
     if rows is not None and largest * rows <= INT64_MAX:
         expr = _as_integer(value, Store.INT64, device).sum()
         bounds = (min(low * rows, 0), max(high * rows, 0))
@@ -219,7 +227,9 @@ def _exact_sum(argument: Argument) -> tuple[Value, pl.Expr | None]:
         expr = _as_integer(value, Store.INT128, device).sum()
         bounds = (min(low * _MANY_ROWS, 0), max(high * _MANY_ROWS, 0))
         return Value(or_null(expr, argument), dtype, Store.INT128, bounds, argument.skips), None
-    if device == "gpu" and types.is_integer(value.dtype) and fits((low, high), INT64_MAX + 1):
+    # Of decimals only where it will hardly wrap: where it does, the fragment has to run again.
+    unlikely = value.store is Store.INT64 and rows is not None and largest * rows <= _LIKELY * INT64_MAX
+    if device == "gpu" and (unlikely or types.is_integer(value.dtype)) and fits((low, high), INT64_MAX + 1):
         integer = _as_integer(value, Store.INT64, device)
         bounds = (-INT64_MAX, INT64_MAX)
         held = Value(or_null(integer.sum(), argument), dtype, Store.INT64, bounds, argument.skips)
@@ -306,11 +316,19 @@ def _mean_moment(argument: Argument) -> Value:
     return Value(or_null(mean.cast(polars_dtype(dtype)), argument), dtype)
 
 
-def _min(argument: Argument) -> Value:
+def _min(argument: Argument) -> Value | Composed:
     value = argument.value
     if value.dtype == types.INTERVAL:
         raise UnsupportedError("min of an INTERVAL cannot be computed yet")
-    return replace(value, expr=value.expr.min(), nullable=argument.skips)
+    smallest = replace(value, expr=value.expr.min(), nullable=argument.skips)
+    if argument.group.device == "cpu" or not types.is_float(value.dtype):
+        return smallest
+
+    def combine(least: pl.Expr, count: pl.Expr) -> Value:  # cuDF finds none among NaN alone
+        nan = pl.lit(float("nan"), dtype=polars_dtype(value.dtype))
+        return replace(smallest, expr=pl.when(least.is_null() & (count > 0)).then(nan).otherwise(least))
+
+    return Composed((smallest.expr, value.expr.count()), combine)
 
 
 def _max(argument: Argument) -> Value:
@@ -389,8 +407,6 @@ def _edge(name: str) -> Callable[[Argument], Value]:
     def compute(argument: Argument) -> Value:
         expr = in_order(argument.expr, argument)
         if argument.test is not None:
-            if argument.group.device == "gpu":
-                raise NotOnDevice("a filter inside first and last")
             kept = translate(argument.call.args[0], argument.group.scope).expr
             chosen = in_order(argument.test.fill_null(False), argument)
             expr = in_order(kept, argument).filter(chosen)

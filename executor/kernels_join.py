@@ -34,6 +34,7 @@ from executor.join_sides import (
 from executor.kernels_mark import mark_join
 from executor.value import Value
 from planner import types
+from planner.devices import Device
 from planner.errors import PlanError
 from planner.expr import FLIPPED, Column, ColumnId, Comparison, Expr, columns_of
 from planner.logical import JoinKind
@@ -117,7 +118,7 @@ def _left_join(sides: Sides, context: Context) -> Frame:
     matched = inner_join(replace(sides, left=left), context)
     matched = replace(matched, lazy=matched.lazy.cache())
     rest = left.lazy.join(matched.lazy.select(pl.col(row).unique()), on=row, how="anti", maintain_order="none")
-    return Frame(_stack(matched.lazy, [rest], columns), columns)
+    return Frame(_stack(matched.lazy, [rest], columns, context.device), columns)
 
 
 def _full_join(sides: Sides, context: Context) -> Frame:
@@ -134,13 +135,15 @@ def _full_join(sides: Sides, context: Context) -> Frame:
         side.lazy.join(matched.lazy.select(pl.col(row).unique()), on=row, how="anti", maintain_order="none")
         for side, row in ((left, left_row), (right, right_row))
     ]
-    return Frame(_stack(matched.lazy, unmatched, columns), columns)
+    return Frame(_stack(matched.lazy, unmatched, columns, context.device), columns)
 
 
-def _stack(matched: pl.LazyFrame, rest: Sequence[pl.LazyFrame], columns: Mapping[ColumnId, Value]) -> pl.LazyFrame:
+def _stack(
+    matched: pl.LazyFrame, rest: Sequence[pl.LazyFrame], columns: Mapping[ColumnId, Value], device: Device
+) -> pl.LazyFrame:
     """The matched rows, then the rest with NULLs for the columns that they lack."""
     names = [v.expr.meta.output_name() for v in columns.values()]
-    dtypes = [held_dtype(v) for v in columns.values()]
+    dtypes = [held_dtype(v, device) for v in columns.values()]
     parts = [matched.select(names)]
     for part in rest:
         have = set(part.collect_schema().names())

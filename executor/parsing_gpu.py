@@ -114,7 +114,8 @@ def parsed_integer(text: pl.Expr, safe: bool, scope: Scope) -> pl.Expr:
 
 def parsed_decimal(text: pl.Expr, scale: int, safe: bool, scope: Scope) -> pl.Expr:
     """A number of up to 18 digits, ``scale`` of them after the point at most, times 10^scale, as Int64."""
-    regular = text.str.contains(rf"^[-+]?[0-9]{{1,{18 - scale}}}(\.[0-9]{{0,{scale}}})?$")
+    places = rf"(\.[0-9]{{1,{scale}}})?" if scale else ""
+    regular = text.str.contains(f"^-?[0-9]{{1,{18 - scale}}}{places}$")
     pointed = regular & text.str.contains(".", literal=True)
     split = pl.when(pointed).then(text).str.splitn(".", 2).struct
     whole = pl.when(pointed).then(split.field("field_0")).otherwise(text)

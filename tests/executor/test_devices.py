@@ -111,10 +111,13 @@ def test_an_error_of_the_query_stays_its_own(monkeypatch: pytest.MonkeyPatch) ->
     for sql, words in (("select 1 // a from rows", "division by zero"), ("select b::int from rows", "'x' to INTEGER")):
         with pytest.raises(ExecutionError, match=words):
             session.sql(sql, rows=rows).to_arrow()
-    assert fake.plans == 1  # of the division, which fails there without words; cuDF does not check what text holds
+    assert fake.plans == 2  # both fail there, without words
     answer, metrics = run(planned_query(session, "select b::int as b from (values ('7'), ('8')) as t(b)"))
     assert answer.to_pydict() == {"b": [7, 8]}
-    assert metrics.fallbacks == [Fallback(0, "cuDF does not check casts")]
+    assert metrics.fallbacks == []
+    answer, metrics = run(planned_query(session, "select b::int as b from (values ('7'), ('8.5')) as t(b)"))
+    assert answer.to_pydict() == {"b": [7, 9]}  # the GPU's form does not know the second
+    assert [f.stage for f in metrics.fallbacks] == [0]
 
 
 def test_explain_analyze_tells(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,8 @@ TABLES = {"small numbers": True, "any numbers": False}
 # What a GPU must answer itself, over text and numbers that its forms know.
 _LINES = (Path(__file__).parent / "gpu_expressions.txt").read_text(encoding="utf-8").splitlines()
 PLAIN = [line for line in _LINES if line and not line.startswith("#")]
+_LINES = (Path(__file__).parent / "gpu_aggregates.txt").read_text(encoding="utf-8").splitlines()
+GROUPED = [line for line in _LINES if line and not line.startswith("#")]
 
 QUERIES = {
     "plain": (PLAIN, "select {} as v from t order by id", 1e-12),
@@ -32,6 +34,10 @@ QUERIES = {
     "aggregates": (AGGREGATES, "select {} as v from t", 1e-9),
     "aggregates by group": (AGGREGATES, "select n, {} as v from t group by n", 1e-9),
     "aggregates by two": (AGGREGATES, "select g, k, {} as v from t group by g, k", 1e-9),
+    "more aggregates": (GROUPED, "select {} as v from t", 1e-9),
+    "more aggregates by group": (GROUPED, "select n, {} as v from t group by n", 1e-9),
+    "more aggregates by two": (GROUPED, "select k, g, {} as v from t group by k, g", 1e-9),
+    "more aggregates of nothing": (GROUPED, "select j, {} as v from t where id < 0 group by j", 1e-9),
     "aggregates of nothing": (AGGREGATES, "select {} as v from t where id < 0", 1e-9),
 }
 
@@ -42,7 +48,8 @@ INEXACT = ("select f % 3 as v from t order by id", "round(DOUBLE, [INTEGER!]) ->
 GIVES_UP = (
     "sum(b)", "avg(b)",
     # Nor does it know the bytes of other text than ASCII, or other moments than those of the plain form.
-    "hex(VARCHAR)", "encode(VARCHAR)", "hex(s)", "encode(s)", "try_strptime(",
+    "hex(VARCHAR)", "encode(VARCHAR)", "hex(s)", "encode(s)", "try_strptime(", "try_cast(x",
+    "try_cast(y", "try_cast('2020",
 )  # fmt: skip
 
 
