@@ -20,7 +20,7 @@ from executor.calendar import MICROS_PER_DAY
 from executor.checks import Failure, checked, lenient_cast, strict_cast
 from executor.dtypes import integer_range, polars_dtype
 from executor.intervals import interval_to_text
-from executor.parsing_gpu import parsed_decimal, parsed_float, parsed_integer, parsed_iso
+from executor.parsing_gpu import WHITESPACE, parsed_decimal, parsed_float, parsed_integer, parsed_iso
 from executor.value import (
     INT64_MAX,
     NotOnDevice,
@@ -156,7 +156,7 @@ def _to_decimal(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> V
         number = Value(value.expr.cast(pl.Int8), types.TINYINT, bounds=(0, 1), nullable=value.nullable)
         return _to_decimal(number, dtype, safe, scope)
     if source == types.VARCHAR:
-        stripped = value.expr.str.strip_chars()
+        stripped = _stripped(value.expr, scope)
         if scope.device == "gpu":
             return _within_precision(_parse_decimal(stripped, dtype, safe, scope), dtype, safe, scope)
         expr = _convert(stripped, pl.String(), polars_dtype(dtype), safe, scope)
@@ -203,11 +203,16 @@ def _to_float(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.
     if source == types.BOOLEAN:
         return value.expr.cast(target)
     if source == types.VARCHAR:
-        stripped = value.expr.str.strip_chars()
+        stripped = _stripped(value.expr, scope)
         if scope.device == "gpu" and dtype == types.DOUBLE:
             return parsed_float(stripped, safe, scope)
         return _convert(stripped, pl.String(), target, safe, scope)
     raise _unsupported(source, dtype)
+
+
+def _stripped(text: pl.Expr, scope: Scope) -> pl.Expr:
+    """Text without the white space around it."""
+    return text.str.strip_chars(WHITESPACE if scope.device == "gpu" else None)
 
 
 def _parse_decimal(text: pl.Expr, dtype: pa.DataType, safe: bool, scope: Scope) -> Value:
@@ -220,7 +225,7 @@ def _parse_decimal(text: pl.Expr, dtype: pa.DataType, safe: bool, scope: Scope) 
 
 def _parse_integer(text: pl.Expr, target: pl.DataType, safe: bool, scope: Scope) -> pl.Expr:
     """Text as an integer. '1.5' and '1e3' are numbers too, and round half away from zero."""
-    stripped = text.str.strip_chars()
+    stripped = _stripped(text, scope)
     if scope.device == "gpu":
         return _convert(parsed_integer(stripped, safe, scope), pl.Int64(), target, safe, scope)
     direct = stripped.cast(target, strict=False)
@@ -313,7 +318,7 @@ def _parsed(parsed: pl.Expr, text: pl.Expr, target: pl.DataType, safe: bool, sco
 
 
 def _parse_boolean(text: pl.Expr, safe: bool, scope: Scope) -> pl.Expr:
-    word = text.str.strip_chars().str.to_lowercase()
+    word = _stripped(text, scope).str.to_lowercase()
     truth = pl.when(word.is_in(_TRUE)).then(True).when(word.is_in(_FALSE)).then(False)
     if safe:
         return truth
@@ -328,7 +333,7 @@ def _to_date(source: pa.DataType, expr: pl.Expr, safe: bool, scope: Scope) -> pl
     if types.is_timestamp(source):
         return expr.dt.date() if source == types.TIMESTAMPTZ else expr.cast(pl.Date)
     if source == types.VARCHAR:
-        stripped = expr.str.strip_chars()
+        stripped = _stripped(expr, scope)
         if scope.device == "gpu":
             return (parsed_iso(stripped, safe, scope) // MICROS_PER_DAY).cast(pl.Int32).cast(pl.Date)
         iso = stripped.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
@@ -349,7 +354,7 @@ def _to_timestamp(source: pa.DataType, expr: pl.Expr, dtype: pa.DataType, safe: 
         return expr.dt.replace_time_zone("UTC" if zoned else None)
     if source == types.VARCHAR:
         if scope.device == "gpu":
-            return parsed_iso(expr.str.strip_chars(), safe, scope).cast(polars_dtype(dtype))
+            return parsed_iso(_stripped(expr, scope), safe, scope).cast(polars_dtype(dtype))
         parsed = parse_timestamp(expr)
         parsed = parsed.dt.replace_time_zone("UTC") if zoned else parsed
         return _parsed(parsed, expr, polars_dtype(dtype), safe, scope)

@@ -16,6 +16,8 @@ from executor.patterns import quote
 from executor.value import NotOnDevice, Scope
 from planner.record import record
 
+# What both devices take for white space, beyond which they differ.
+WHITESPACE = " \t\n\v\f\r"
 _WIDTHS = {"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2, "f": 6}
 _LONG_FORMS = {"%F": "%Y-%m-%d", "%T": "%H:%M:%S", "%R": "%H:%M"}
 
