@@ -54,6 +54,15 @@ class DeviceTimes:
     downloaded: int = 0
     operators: Counter[str] = field(default_factory=Counter)
 
+    def __str__(self) -> str:
+        parts = {
+            "kernels": self.kernels, "files": self.scan, "copies there": self.upload, "copies back": self.download,
+            "preparing": self.prepare,
+        }  # fmt: skip
+        listed = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in parts.items() if seconds)
+        moved = (self.uploaded + self.downloaded) / 1e6
+        return f"{listed}; {moved:.1f} MB copied" if moved else listed
+
     def add(self, other: DeviceTimes) -> None:
         """Count what other plans took, too."""
         for part in fields(self):
@@ -235,12 +244,25 @@ def download(frame: DeviceFrame, times: DeviceTimes | None = None) -> pl.DataFra
     """A copy in the host's memory."""
     started = time.perf_counter()
     with _device():
-        rows = frame.held.to_polars()
+        held = _compact(frame.held) if 0 < frame.rows <= _FEW else frame.held
+        rows = held.to_polars()
     if times is not None:
         times.download += time.perf_counter() - started
         times.downloaded += frame.bytes
     assert isinstance(rows, pl.DataFrame)
     return rows
+
+
+_FEW = 100_000  # rows
+
+
+def _compact(held: Any) -> Any:
+    """The rows without those that they were cut from, as the first of a sort are: all buffers would be copied whole."""
+    from cudf_polars.containers import DataFrame
+    from pylibcudf import contiguous_split
+
+    table = contiguous_split.unpack(contiguous_split.pack(held.table, stream=held.stream), stream=held.stream)
+    return DataFrame.from_table(table, held.column_names, held.dtypes, held.stream)
 
 
 def select(frame: DeviceFrame, names: Sequence[str]) -> DeviceFrame:

@@ -212,7 +212,7 @@ def _shift(left: bool) -> Function:
 def _power(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     base, exponent = (a.expr.cast(pl.Float64) for a in args)
     power = base.pow(exponent)
-    if scope.device == "cpu" and not (args[1].is_literal and args[1].literal != 0.5):
+    if not (args[1].is_literal and args[1].literal != 0.5):
         # Polars takes the square root, which minus infinity has not; its power is infinite.
         power = pl.when((base == -math.inf) & (exponent == 0.5)).then(math.inf).otherwise(power)
     return Value(power, dtype)

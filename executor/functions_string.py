@@ -143,12 +143,18 @@ def _part(text: str, separator: str, index: int) -> str:
     return parts[at] if 0 <= at < len(parts) else ""
 
 
-def _pattern(value: Value, options: Value | None) -> tuple[pl.Expr, bool]:
-    """The regular expression with its options, and whether option g (every match) is among them."""
+def _pattern(value: Value, options: Value | None, whole: bool = False) -> tuple[pl.Expr, bool]:
+    """The regular expression with its options, and whether option g (every match) is among them.
+
+    ``whole`` makes a group of all that matches, which cuDF has not: it extracts groups alone.
+    """
     flags, every = regex_options(options.literal or "" if options is not None else "")
     if value.is_literal and value.literal is not None:
-        return pl.lit(flags + value.literal, dtype=pl.String), every
-    return (pl.concat_str([pl.lit(flags), value.expr]) if flags else value.expr), every
+        return pl.lit(f"({flags}{value.literal})" if whole else flags + value.literal, dtype=pl.String), every
+    opening, closing = (f"({flags}", ")") if whole else (flags, "")
+    if not opening:
+        return value.expr, every
+    return pl.concat_str([pl.lit(opening), value.expr, pl.lit(closing)]), every
 
 
 def _regexp_matches(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
@@ -189,12 +195,10 @@ def _regexp_replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
 
 
 def _regexp_extract(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    pattern, _ = _pattern(args[1], args[3] if len(args) > 3 else None)
+    pattern, _ = _pattern(args[1], args[3] if len(args) > 3 else None, whole=scope.device == "gpu")
     group = int(args[2].literal) if len(args) > 2 and args[2].literal is not None else 0
     text = args[0].expr
-    if scope.device == "gpu" and group == 0:  # cuDF extracts groups, and all that matches is none
-        pattern, group = f"({pattern})", 1
-    found = text.str.extract(pattern, group)
+    found = text.str.extract(pattern, group + (scope.device == "gpu"))
     return Value(pl.when(text.is_not_null() & args[1].expr.is_not_null()).then(found.fill_null("")), dtype)
 
 

@@ -81,9 +81,10 @@ class PlannedQuery:
         else:
             text, how = explain_query(query, stages=metrics.stages), "stage by stage"
         spilled = f", {metrics.spilled_bytes / 1e6:.1f} MB spilled" if metrics.spilled_bytes else ""
+        device = f"\nOn the GPU: {metrics.device}" if metrics.device.kernels else ""
         fallbacks = "".join(f"\nOn the CPU, not the GPU: stage {f.stage}: {f.reason}" for f in metrics.fallbacks)
         changes = "".join(f"\nPlanned again {change}" for change in query.changes)
-        return f"{text}\n\nTotal {metrics.seconds:.3f} s, {how}{spilled}{changes}{fallbacks}"
+        return f"{text}\n\nTotal {metrics.seconds:.3f} s, {how}{spilled}{changes}{device}{fallbacks}"
 
     def batches(self, execution: Execution) -> Iterator[pa.RecordBatch]:
         """The rows of an execution as record batches of ``schema``."""

@@ -48,7 +48,7 @@ TOLERANCE = 1e-9  # of a double's value: the GPU adds in another order
 PACKAGES = ("sqlray", "polars", "cudf-polars-cu13", "libcudf-cu13", "rmm-cu13", "pyarrow", "duckdb")
 SMI = "name,memory.total,driver_version,pcie.link.gen.max,pcie.link.width.max,clocks.max.sm"
 HEADER = (
-    f"{'source':8} {'query':>5} {'GPU first':>10} {'GPU best':>9} {'CPU best':>9} {'DuckDB':>9} "
+    f"{'source':8} {'query':>5} {'GPU first':>10} {'GPU best':>9} {'auto':>9} {'CPU best':>9} {'DuckDB':>9} "
     f"{'CPU/GPU':>8} {'DuckDB/GPU':>10}  result"
 )
 
@@ -88,11 +88,13 @@ class Timing:
 
 @record
 class Engines:
-    """The engines over one copy of the tables; ``gpu`` is None where there is none."""
+    """The engines over one copy of the tables, and the session that chooses the device; ``gpu`` is None where there is
+    none."""
 
     source: str
     cpu: Engine
     duckdb: Engine
+    auto: Engine
     gpu: OnGpu | None
     session: sqlray.Session
 
@@ -171,7 +173,7 @@ def _open(source: str, paths: dict[str, str], gpu: bool) -> Engines:
     tables: dict[str, object] = dict(paths)
     if source == "memory":
         tables = {table: pl.read_parquet(path) for table, path in paths.items()}
-    sessions = {device: sqlray.connect(device=device) for device in (("cpu", "gpu") if gpu else ("cpu",))}
+    sessions = {device: sqlray.connect(device=device) for device in ("cpu", "auto", *(["gpu"] if gpu else []))}
     for table, rows in tables.items():
         for session in sessions.values():
             session.register(table, rows)
@@ -179,8 +181,9 @@ def _open(source: str, paths: dict[str, str], gpu: bool) -> Engines:
         source,
         lambda number: sessions["cpu"].sql(query(number)).to_arrow(),
         lambda number: connection.sql(query(number)).to_arrow_table(),
+        lambda number: sessions["auto"].sql(query(number)).to_arrow(),
         (lambda number: _on_gpu(sessions["gpu"], number)) if gpu else None,
-        sessions["gpu" if gpu else "cpu"],
+        sessions["auto"],
     )
 
 
@@ -196,6 +199,7 @@ def _table(engines: Engines, arguments: argparse.Namespace, deadline: float, rep
     report.line(HEADER)
     over_cpu: list[float] = []
     over_duckdb: list[float] = []
+    auto_over: list[float] = []
     right = 0
     for number in arguments.queries:
         if time.perf_counter() > deadline:
@@ -204,15 +208,17 @@ def _table(engines: Engines, arguments: argparse.Namespace, deadline: float, rep
         gpu = Timing(error="no GPU") if engines.gpu is None else _time(engines.gpu, number, arguments.runs + 1)
         cpu = _time(_without_times(engines.cpu), number, arguments.runs)
         duck = _time(_without_times(engines.duckdb), number, arguments.runs)
+        auto = _time(_without_times(engines.auto), number, arguments.runs) if engines.gpu else Timing(error="no GPU")
         result = _verdict(number, gpu, cpu, duck)
         if result == "ok" and gpu.best:
             right += 1
             over_cpu += [cpu.best / gpu.best] if cpu.best else []
             over_duckdb += [duck.best / gpu.best] if duck.best else []
+            auto_over += [min(cpu.best, gpu.best) / auto.best] if auto.best and cpu.best else []
         first = gpu.seconds[0] if gpu.best else None
         report.line(
-            f"{engines.source:8} {number:5} {_number(first, 10)} {_number(gpu.best, 9)} {_number(cpu.best, 9)} "
-            f"{_number(duck.best, 9)} {_ratio(cpu, gpu, 8)} {_ratio(duck, gpu, 10)}  {result}"
+            f"{engines.source:8} {number:5} {_number(first, 10)} {_number(gpu.best, 9)} {_number(auto.best, 9)} "
+            f"{_number(cpu.best, 9)} {_number(duck.best, 9)} {_ratio(cpu, gpu, 8)} {_ratio(duck, gpu, 10)}  {result}"
         )
         if arguments.model:
             report.line(_expected(engines.session, number))
@@ -220,7 +226,7 @@ def _table(engines: Engines, arguments: argparse.Namespace, deadline: float, rep
             report.line(_profile(engines, number, gpu))
     report.line(
         f"{engines.source:8} {right} of {len(arguments.queries)} right on the GPU; geometric means: "
-        f"CPU/GPU {_mean(over_cpu)}, DuckDB/GPU {_mean(over_duckdb)}"
+        f"CPU/GPU {_mean(over_cpu)}, DuckDB/GPU {_mean(over_duckdb)}, the better device/auto {_mean(auto_over)}"
     )
 
 

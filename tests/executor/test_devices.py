@@ -124,6 +124,11 @@ def test_explain_analyze_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeGpu(LOST).install(monkeypatch)
     text = sqlray.connect(device="gpu").sql("select 1 as one").explain(analyze=True)
     assert f"On the CPU, not the GPU: stage 0: RuntimeError: {LOST}" in text
+    assert "On the GPU" not in text
+    FakeGpu().install(monkeypatch)
+    text = sqlray.connect(device="gpu").sql("select 1 as one").explain(analyze=True)
+    assert "\nOn the GPU: kernels " in text
+    assert "On the CPU" not in text
 
 
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
