@@ -13,14 +13,13 @@ import polars as pl
 import pytest
 
 import sqlray
-from executor import devices
+from executor import device_rates, devices
 from executor.kernels import KernelOptions
 from executor.metrics import Fallback
 from executor.runners import task
 from executor.value import NotOnDevice
 from planner.devices import H100, Rates, default_cpu
 from planner.errors import ExecutionError
-from sqlray import pipeline
 from sqlray.tpch_verify import SORT_KEYS, compare
 from tests.planned import planned_query, run
 from tpch_queries import NUMBERS, TABLES, query
@@ -147,7 +146,7 @@ def test_explain_analyze_tells(gpu: None, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "gpu_absence", lambda: "there is none")
-    assert [devices.choice(option, True) for option in ("cpu", "gpu", "auto")] == ["cpu"] * 3
+    assert [devices.choice(option, 0, lambda: FAST) for option in ("cpu", "gpu", "auto")] == ["cpu"] * 3
     session = sqlray.connect(device="gpu")
     assert "GPU" not in session.sql("select 1").explain()
     with pytest.raises(ExecutionError, match="'gpu', but there is none") as caught:
@@ -157,12 +156,9 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert session.sql("select 1").fetchall() == [(1,)]
 
 
-def test_with_a_gpu(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "known_rates", lambda: FAST)
-    assert [devices.choice(option, True) for option in ("cpu", "gpu", "auto")] == ["cpu", "gpu", FAST]
-    assert [devices.choice(option, False) for option in ("cpu", "gpu", "auto")] == ["cpu", "gpu", "cpu"]
-    monkeypatch.setattr(devices, "known_rates", lambda: None)  # its driver does not tell of it
-    assert devices.choice("auto", True) == "cpu"
+def test_with_a_gpu() -> None:
+    assert [devices.choice(option, 1, lambda: FAST) for option in ("cpu", "gpu", "auto")] == ["cpu", "gpu", FAST]
+    assert devices.choice("auto", 1, lambda: None) == "cpu"  # its driver does not tell of it
 
 
 @pytest.mark.parametrize("staged", [False, True])
@@ -171,8 +167,8 @@ def test_auto_runs_a_stage_where_it_is_cheaper(
 ) -> None:
     """Here the GPU reads Parquet and groups, and gets no rows of other stages; all on the local runner."""
     picky = replace(FAST, gpu=replace(FAST.gpu, upload=1e-3))
-    monkeypatch.setattr(devices, "known_rates", lambda: picky)
-    monkeypatch.setattr(pipeline, "measured_rates", lambda: picky)
+    monkeypatch.setattr(device_rates, "known_rates", lambda: picky)
+    monkeypatch.setattr(device_rates, "measured_rates", lambda: picky)
     for name, value in {"device": "cpu", "staged": staged, "partitions": 2 if staged else 0}.items():
         session.set_option(name, value)
     expected = session.sql(query(3)).to_arrow()
@@ -206,11 +202,11 @@ def test_devices_are_measured_before_the_first_stage_on_a_gpu(
         asked.append(slow)
         return slow
 
-    monkeypatch.setattr(pipeline, "measured_rates", measured)
+    monkeypatch.setattr(device_rates, "measured_rates", measured)
     for name, value in {"device": "auto", "staged": False, "partitions": 0}.items():
         session.set_option(name, value)
     for known, times in ((slow, 0), (FAST, 1)):
-        monkeypatch.setattr(devices, "known_rates", lambda known=known: known)
+        monkeypatch.setattr(device_rates, "known_rates", lambda known=known: known)
         stage = planned_query(session, query(1)).physical.graph.result
         assert stage.device == "cpu"
         assert "starting" in stage.why
