@@ -5,7 +5,7 @@ The fake collects on the CPU what was compiled for the GPU, so that the GPU's fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +14,17 @@ import pytest
 
 import sqlray
 from executor import device_rates, devices
+from executor.cancellation import Cancellation
 from executor.kernels import KernelOptions
 from executor.metrics import Fallback
 from executor.runners import task
+from executor.runners.backend import RunSettings
+from executor.runners.base import LostWithGpu, Runner, StageOutput, StageProgress
+from executor.runners.local import LocalBackend, LocalRunner, resources
 from executor.value import NotOnDevice
 from planner.devices import H100, Rates, default_cpu
 from planner.errors import ExecutionError
+from planner.stages import Stage
 from sqlray.tpch_verify import SORT_KEYS, compare
 from tests.planned import planned_query, run
 from tpch_queries import NUMBERS, TABLES, query
@@ -211,6 +216,65 @@ def test_devices_are_measured_before_the_first_stage_on_a_gpu(
         assert stage.device == "cpu"
         assert "starting" in stage.why
         assert len(asked) == times
+
+
+class LosingRunner(LocalRunner):
+    """Loses its GPU once, when a stage has run or with the first rows of the result."""
+
+    at = "stage"
+    lost = False
+
+    def wait(self) -> tuple[Stage, StageOutput]:
+        found = super().wait()
+        self.lose("stage")
+        return found
+
+    def stream(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> Iterator[pl.DataFrame]:
+        if not self.lost and self.at == "stream":
+            self.lose("stream")
+        for frame in super().stream(stage, inputs):
+            yield frame
+            self.lose("rows")
+
+    def lose(self, at: str) -> None:
+        if at == self.at and not self.lost:
+            self.lost = True
+            raise LostWithGpu("it is gone")
+
+
+@pytest.mark.parametrize("at", ["stage", "stream", "rows"])
+def test_a_query_that_loses_rows_with_the_gpu_begins_anew(at: str, gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as nobody has any of its rows."""
+    fake = FakeGpu()
+    monkeypatch.setattr(task, "collect", fake)
+    session = sqlray.connect(device="gpu", partitions=2)
+    session.register("t", pl.DataFrame({"k": range(250_000)}))
+    planned = planned_query(session, "select k % 10 as g, count(*) as n from t group by all order by g")
+    expected, _ = run(planned)
+
+    def runner(cancellation: Cancellation, progress: StageProgress) -> LosingRunner:
+        made = LosingRunner(*resources(RunSettings(10**9, "")), cancellation, progress)
+        made.at = at
+        return made
+
+    monkeypatch.setattr(LocalBackend, "runner", lambda self, settings, *args: runner(*args))
+    if at == "rows":
+        with pytest.raises(ExecutionError, match=r"it is gone, and rows of the result are lost") as caught:
+            run(planned)
+        assert "run the query again" in str(caught.value)
+        return
+    fake.calls = 0
+    answer, metrics = run(planned)
+    assert answer.equals(expected)
+    assert {Fallback(s.id, "it is gone") for s in planned.physical.graph.stages} <= set(metrics.fallbacks)
+    assert fake.calls >= 2  # the tasks of the first stage
+
+    def finish(runner: Runner, last: Stage, inputs: Mapping[int, StageOutput]) -> None:
+        runner.submit(last, inputs)
+
+    if at == "stage":
+        output = planned.execution().output(finish)
+        assert output.rows == expected.num_rows
 
 
 def test_what_keeps_a_gpu_from_being_used(monkeypatch: pytest.MonkeyPatch) -> None:

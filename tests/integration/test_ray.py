@@ -54,10 +54,10 @@ ROWS = pl.DataFrame(
 def cluster() -> Iterator[Cluster]:
     """Three nodes of one CPU each, on this machine. The last is said to have a GPU."""
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 200 * 2**20})
+    ray.init(address=made.address, log_to_driver=False, logging_level="error")  # on the first node, which stays
     for gpus in (0, 1):
         made.add_node(num_cpus=1, num_gpus=gpus, object_store_memory=200 * 2**20)
     made.wait_for_nodes()
-    ray.init(address=made.address, log_to_driver=False, logging_level="error")
     yield made
     ray.shutdown()
     made.shutdown()
@@ -401,7 +401,7 @@ def test_what_a_gpu_does_is_asked_once(session: sqlray.Session, monkeypatch: pyt
     assert backend.known_rates() is not None  # the task that measured had it a moment ago
     monkeypatch.setattr("executor.runners.ray._LAG", 0.0)
     assert backend.known_rates() is None
-    monkeypatch.setattr("executor.runners.ray._gpus", lambda: {node: 4, "other": 4})
+    monkeypatch.setattr("executor.runners.ray._gpus", lambda nodes: {node: 4, "other": 4})
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 3.0, "GPU": 5.0})
     several = backend.known_rates()
     assert several is not None
