@@ -24,12 +24,15 @@ import ray
 from ray.cluster_utils import Cluster
 
 import sqlray
+from executor.devices import gpu_absence
+from executor.metrics import Fallback
 from executor.progress import Progress, QueryProgress
 from executor.runners import worker
 from executor.runners.base import StageOutput
 from executor.runners.ray import RayBackend, RayRunner, RemoteBlock
 from planner.devices import H100, Rates, default_cpu
 from planner.stages import Stage
+from sqlray.tpch_verify import SORT_KEYS, compare
 from tests.conftest import TPCH_TABLES
 from tests.placed_source import SPLITS, PlacedSource
 from tests.planned import planned_query, run
@@ -323,17 +326,18 @@ def gpu_node() -> str:
     return str(found)
 
 
-def test_tpch_on_gpus_that_fail(session: sqlray.Session, tpch_data: Path, expected: dict[int, pa.Table]) -> None:
-    """There is none in truth: every stage runs on the CPU of the node that is said to have one, and tells why."""
+def test_tpch_on_a_gpu(session: sqlray.Session, tpch_data: Path, expected: dict[int, pa.Table]) -> None:
+    """If there is none in truth, every stage runs on the CPU of the node that is said to have one, and tells why."""
+    absence = gpu_absence()
     session.set_option("device", "gpu")
     with_tpch(session, tpch_data)
     for number in NUMBERS:
         session.set_option("partitions", 2 if number in (3, 11, 15, 20) else 0)
         planned = planned_query(session, query(number))
         answer, metrics = run(planned)
-        assert same(answer, expected[number])
-        assert {f.stage for f in metrics.fallbacks} == set(metrics.stages)
-        assert {f.reason for f in metrics.fallbacks} == {"this machine has no NVIDIA GPU, or no driver for it"}
+        assert compare(answer, expected[number], SORT_KEYS.get(number, ()), tolerance=1e-9) is None
+        fell_back = set(metrics.fallbacks)
+        assert fell_back == (set() if absence is None else {Fallback(s, absence) for s in metrics.stages})
 
 
 def test_gpu_tasks_run_where_gpus_are(session: sqlray.Session) -> None:
@@ -370,14 +374,13 @@ def test_cpu_and_gpu_stages_overlap(
     assert "on the GPU: about" in text
     assert "on the CPU: about" in text
     answer, metrics = run(planned_query(session, query(9)))
-    assert same(answer, expected[9])
-    assert 0 < len({f.stage for f in metrics.fallbacks}) < len(metrics.stages)
-    assert max(gpus for gpus, _ in running) >= 1
+    assert compare(answer, expected[9], SORT_KEYS[9], tolerance=1e-9) is None
+    assert {f.stage for f in metrics.fallbacks} < set(metrics.stages)
     assert any(gpus and cpus for gpus, cpus in running)
 
 
 def test_what_a_gpu_does_is_asked_once(session: sqlray.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a worker on its node, which has none to tell of here; where all are taken nobody asks."""
+    """Of a worker on its node; where all are taken nobody asks."""
     backend = session._backend
     assert isinstance(backend, RayBackend)
     node = gpu_node()
@@ -388,7 +391,7 @@ def test_what_a_gpu_does_is_asked_once(session: sqlray.Session, monkeypatch: pyt
 
     def remember(backend: RayBackend, function: str, *args: Any) -> Rates | None:
         asked.append(function)
-        assert ask(backend, function, *args) is None
+        assert (ask(backend, function, *args) is None) == (gpu_absence() is not None)
         return known
 
     monkeypatch.setattr(RayBackend, "_rates_of", remember)
