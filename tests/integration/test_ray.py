@@ -452,61 +452,6 @@ def used_bytes() -> float:
     return float(total["object_store_memory"] - free.get("object_store_memory", 0.0))
 
 
-def workers() -> list[int]:
-    """The processes that run sqlray's tasks at the moment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and b"ray::sqlray" in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
-def test_workers_that_die(session: sqlray.Session, tpch_data: Path, expected: dict[int, pa.Table]) -> None:
-    session.set_option("partitions", 3)
-    session.set_option("broadcast_limit", 1)
-    with_tpch(session, tpch_data)
-    killed = 0
-    stop = threading.Event()
-
-    def kill() -> None:
-        nonlocal killed
-        while not stop.wait(random.uniform(0.5, 3.0)):
-            for process in workers()[:1]:
-                os.kill(process, signal.SIGKILL)
-                killed += 1
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    try:
-        wrong = []
-        for n in itertools.cycle(NUMBERS):
-            wrong += [n] if not same(session.sql(query(n)).to_arrow(), expected[n]) else []
-            if killed >= 4:
-                break
-    finally:
-        stop.set()
-        killer.join()
-    assert not wrong
-
-
-def test_a_node_that_dies_and_one_that_comes(
-    cluster: Cluster, session: sqlray.Session, tpch_data: Path, expected: dict[int, pa.Table]
-) -> None:
-    session.set_option("partitions", 3)
-    session.set_option("broadcast_limit", 1)
-    with_tpch(session, tpch_data)
-    victim = cluster.add_node(num_cpus=1, object_store_memory=200 * 2**20)
-    removed = threading.Timer(1.5, lambda: cluster.remove_node(victim, allow_graceful=False))
-    removed.start()
-    wrong = [n for n in (5, 18, 21) if not same(session.sql(query(n)).to_arrow(), expected[n])]
-    removed.join()
-    assert not wrong
-
-
 def remove_after(monkeypatch: pytest.MonkeyPatch, stages: int, cluster: Cluster, node: Any) -> None:
     """Have a node go when so many stages have finished."""
     finished = itertools.count(1)
@@ -561,6 +506,61 @@ def test_a_node_with_several_gpus_comes_and_goes(
     answer, metrics = run(planned)
     assert same(answer, expected[6])
     assert GONE in {f.reason for f in metrics.fallbacks}
+
+
+def workers() -> list[int]:
+    """The processes that run sqlray's tasks at the moment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and b"ray::sqlray" in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
+def test_workers_that_die(session: sqlray.Session, tpch_data: Path, expected: dict[int, pa.Table]) -> None:
+    session.set_option("partitions", 3)
+    session.set_option("broadcast_limit", 1)
+    with_tpch(session, tpch_data)
+    killed = 0
+    stop = threading.Event()
+
+    def kill() -> None:
+        nonlocal killed
+        while not stop.wait(random.uniform(0.5, 3.0)):
+            for process in workers()[:1]:
+                os.kill(process, signal.SIGKILL)
+                killed += 1
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        wrong = []
+        for n in itertools.cycle(NUMBERS):
+            wrong += [n] if not same(session.sql(query(n)).to_arrow(), expected[n]) else []
+            if killed >= 4:
+                break
+    finally:
+        stop.set()
+        killer.join()
+    assert not wrong
+
+
+def test_a_node_that_dies_and_one_that_comes(
+    cluster: Cluster, session: sqlray.Session, tpch_data: Path, expected: dict[int, pa.Table]
+) -> None:
+    session.set_option("partitions", 3)
+    session.set_option("broadcast_limit", 1)
+    with_tpch(session, tpch_data)
+    victim = cluster.add_node(num_cpus=1, object_store_memory=200 * 2**20)
+    removed = threading.Timer(1.5, lambda: cluster.remove_node(victim, allow_graceful=False))
+    removed.start()
+    wrong = [n for n in (5, 18, 21) if not same(session.sql(query(n)).to_arrow(), expected[n])]
+    removed.join()
+    assert not wrong
 
 
 def test_workers_get_the_packages(tmp_path: Path) -> None:
