@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 import polars as pl
 import pyarrow as pa
 
+from executor import device_rates, devices
 from executor.blocks import BlockStore, Computed, StoredBlock, lazy
 from executor.cancellation import Cancellation
 from executor.device_frames import DeviceTimes
+from executor.devices import GpuAbsence
 from executor.driver import Execution
 from executor.kernels import KernelOptions
 from executor.metrics import Fallback, TaskMetrics
@@ -25,6 +27,7 @@ from executor.runners.backend import RunSettings
 from executor.runners.base import Block, StageOutput, StageProgress, input_blocks
 from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task, undivided
 from planner.cost import ClusterInfo
+from planner.devices import Device, Rates
 from planner.errors import CancelledError
 from planner.expr import Field, SortKey, column_name
 from planner.physical import InputExec
@@ -55,7 +58,7 @@ class LocalRunner:
     def tasks(self, stage: Stage) -> tuple[TaskMetrics, ...]:
         return ()
 
-    def has_room(self) -> bool:
+    def has_room(self, device: Device) -> bool:
         return not self._submitted
 
     def submit(self, stage: Stage, inputs: Inputs) -> None:
@@ -190,7 +193,16 @@ class LocalBackend:
     """Queries run in this process: nothing has to be started."""
 
     def cluster(self, memory_limit: int) -> ClusterInfo:
-        return ClusterInfo(1, os.cpu_count() or 1, memory_limit, local=True)
+        return ClusterInfo(1, os.cpu_count() or 1, memory_limit, gpus=0 if devices.gpu_absence() else 1)
+
+    def gpu_absence(self) -> GpuAbsence | None:
+        return devices.absence_here()
+
+    def known_rates(self) -> Rates | None:
+        return device_rates.known_rates()
+
+    def measured_rates(self) -> Rates | None:
+        return device_rates.measured_rates()
 
     def runner(self, settings: RunSettings, cancellation: Cancellation, progress: StageProgress) -> LocalRunner:
         return LocalRunner(*resources(settings), cancellation, progress)

@@ -6,6 +6,7 @@ Between processes a block is an Arrow table, whose buffers a worker reads where 
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import Any, TypeAlias
 import polars as pl
 import pyarrow as pa
 
+from executor import device_rates, devices
 from executor.arrow_output import to_arrow
 from executor.blocks import BlockStore, Computed, StoredBlock, lazy, table, to_block, to_frame
 from executor.cancellation import Cancellation
@@ -24,6 +26,7 @@ from executor.ranges import every
 from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task
 from executor.sources.memory import MemoryTable
 from planner.catalog import ColumnStatistics, Split, TableStatistics
+from planner.devices import Rates
 from planner.errors import SqlrayError
 from planner.expr import SortKey
 from planner.physical import Partitioning, PhysicalPlan
@@ -219,6 +222,21 @@ def sample(keys: tuple[SortKey, ...], step: int, *blocks: pa.Table) -> Iterator[
     """The sort keys of every so many rows; and nothing (see ``merge``)."""
     frames = [to_frame(given(b)).lazy() for b in blocks]
     yield to_block(every(pl.concat(frames), keys, step).collect())
+    yield None
+
+
+def known_rates() -> Iterator[Rates | None]:
+    """What is known of a GPU of this node, which the task has not claimed, so that it need not wait for one; and
+    nothing (see ``merge``)."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # what Ray's older versions hide from who claims none
+        del os.environ["CUDA_VISIBLE_DEVICES"]
+    yield None if devices.gpu_absence() else device_rates.known_rates()
+    yield None
+
+
+def measured_rates() -> Iterator[Rates | None]:
+    """What the GPU that the task has and the cores beside it do in a second; and nothing (see ``merge``)."""
+    yield None if devices.gpu_absence() else device_rates.measured_rates()
     yield None
 
 

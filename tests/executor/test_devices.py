@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -12,17 +12,20 @@ import polars as pl
 import pytest
 
 import sqlray
-from executor import devices, residents
+from executor import device_rates, devices, residents
 from executor.blocks import BlockStore, Computed
 from executor.cancellation import Cancellation
 from executor.kernels import KernelOptions
 from executor.metrics import Fallback
 from executor.runners import task
+from executor.runners.backend import RunSettings
+from executor.runners.base import LostWithGpu, Runner, StageOutput, StageProgress
+from executor.runners.local import LocalBackend, LocalRunner, resources
 from executor.sources.memory import snapshot
 from executor.value import NotOnDevice
 from planner.devices import H100, Rates, default_cpu
 from planner.errors import ExecutionError
-from sqlray import pipeline
+from planner.stages import Stage
 from sqlray.tpch_verify import SORT_KEYS, compare
 from tests.executor.fake_gpu import FakeGpu
 from tests.planned import planned_query, run
@@ -133,7 +136,7 @@ def test_explain_analyze_tells(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "gpu_absence", lambda: "there is none")
-    assert [devices.choice(option, True) for option in ("cpu", "gpu", "auto")] == ["cpu"] * 3
+    assert [devices.choice(option, 0, lambda: FAST) for option in ("cpu", "gpu", "auto")] == ["cpu"] * 3
     session = sqlray.connect(device="gpu")
     assert "GPU" not in session.sql("select 1").explain()
     with pytest.raises(ExecutionError, match="'gpu', but there is none") as caught:
@@ -143,13 +146,9 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert session.sql("select 1").fetchall() == [(1,)]
 
 
-def test_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeGpu().install(monkeypatch)
-    monkeypatch.setattr(devices, "known_rates", lambda: FAST)
-    assert [devices.choice(option, True) for option in ("cpu", "gpu", "auto")] == ["cpu", "gpu", FAST]
-    assert [devices.choice(option, False) for option in ("cpu", "gpu", "auto")] == ["cpu", "gpu", "cpu"]
-    monkeypatch.setattr(devices, "known_rates", lambda: None)  # its driver does not tell of it
-    assert devices.choice("auto", True) == "cpu"
+def test_with_a_gpu() -> None:
+    assert [devices.choice(option, 1, lambda: FAST) for option in ("cpu", "gpu", "auto")] == ["cpu", "gpu", FAST]
+    assert devices.choice("auto", 1, lambda: None) == "cpu"  # its driver does not tell of it
 
 
 @pytest.mark.parametrize("staged", [False, True])
@@ -159,8 +158,8 @@ def test_auto_runs_a_stage_where_it_is_cheaper(
     """Here the GPU reads Parquet and groups, and gets no rows of other stages; all on the local runner."""
     FakeGpu().install(monkeypatch)
     picky = replace(FAST, gpu=replace(FAST.gpu, upload=1e-3))
-    monkeypatch.setattr(devices, "known_rates", lambda: picky)
-    monkeypatch.setattr(pipeline, "measured_rates", lambda: picky)
+    monkeypatch.setattr(device_rates, "known_rates", lambda: picky)
+    monkeypatch.setattr(device_rates, "measured_rates", lambda: picky)
     for name, value in {"device": "cpu", "staged": staged, "partitions": 2 if staged else 0}.items():
         session.set_option(name, value)
     expected = session.sql(query(3)).to_arrow()
@@ -194,15 +193,73 @@ def test_devices_are_measured_before_the_first_stage_on_a_gpu(
         asked.append(slow)
         return slow
 
-    monkeypatch.setattr(pipeline, "measured_rates", measured)
+    monkeypatch.setattr(device_rates, "measured_rates", measured)
     for name, value in {"device": "auto", "staged": False, "partitions": 0}.items():
         session.set_option(name, value)
     for known, times in ((slow, 0), (FAST, 1)):
-        monkeypatch.setattr(devices, "known_rates", lambda known=known: known)
+        monkeypatch.setattr(device_rates, "known_rates", lambda known=known: known)
         stage = planned_query(session, query(1)).physical.graph.result
         assert stage.device == "cpu"
         assert "starting" in stage.why
         assert len(asked) == times
+
+
+class LosingRunner(LocalRunner):
+    """Loses its GPU once, when a stage has run or with the first rows of the result."""
+
+    at = "stage"
+    lost = False
+
+    def wait(self) -> tuple[Stage, StageOutput]:
+        found = super().wait()
+        self.lose("stage")
+        return found
+
+    def stream(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> Iterator[pl.DataFrame]:
+        if not self.lost and self.at == "stream":
+            self.lose("stream")
+        for frame in super().stream(stage, inputs):
+            yield frame
+            self.lose("rows")
+
+    def lose(self, at: str) -> None:
+        if at == self.at and not self.lost:
+            self.lost = True
+            raise LostWithGpu("it is gone")
+
+
+@pytest.mark.parametrize("at", ["stage", "stream", "rows"])
+def test_a_query_that_loses_rows_with_the_gpu_begins_anew(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as nobody has any of its rows."""
+    fake = FakeGpu().install(monkeypatch)
+    session = sqlray.connect(device="gpu", partitions=2)
+    session.register("t", pl.DataFrame({"k": range(250_000)}))
+    planned = planned_query(session, "select k % 10 as g, count(*) as n from t group by all order by g")
+    expected, _ = run(planned)
+
+    def runner(cancellation: Cancellation, progress: StageProgress) -> LosingRunner:
+        made = LosingRunner(*resources(RunSettings(10**9, "")), cancellation, progress)
+        made.at = at
+        return made
+
+    monkeypatch.setattr(LocalBackend, "runner", lambda self, settings, *args: runner(*args))
+    if at == "rows":
+        with pytest.raises(ExecutionError, match=r"it is gone, and rows of the result are lost") as caught:
+            run(planned)
+        assert "run the query again" in str(caught.value)
+        return
+    fake.plans = 0
+    answer, metrics = run(planned)
+    assert answer.equals(expected)
+    assert {Fallback(s.id, "it is gone") for s in planned.physical.graph.stages} <= set(metrics.fallbacks)
+    assert fake.plans >= 2  # the tasks of the first stage
+
+    def finish(runner: Runner, last: Stage, inputs: Mapping[int, StageOutput]) -> None:
+        runner.submit(last, inputs)
+
+    if at == "stage":
+        output = planned.execution().output(finish)
+        assert output.rows == expected.num_rows
 
 
 def test_what_keeps_a_gpu_from_being_used(monkeypatch: pytest.MonkeyPatch) -> None:
