@@ -47,7 +47,8 @@ RAY_FILES = frozenset({"executor/runners/ray.py"})
 # What may be imported inside a function: optional or heavy packages, our modules that import one on top, and
 # the command's parts that most calls of it do not need.
 LAZY = frozenset(
-    {"ray", "pandas", "duckdb", "prompt_toolkit", "rich", "pygments", "polars", "tpchgen_cli", "cudf_polars", "pylibcudf", "IPython"}
+    {"ray", "pandas", "duckdb", "prompt_toolkit", "rich", "pygments", "polars", "tpchgen_cli", "IPython"}
+    | {"cudf_polars", "pylibcudf"}
     | {"resource"}  # only on Unix
 )
 LAZY_PARTS = frozenset({"sqlray.shell", "sqlray.tpch"})

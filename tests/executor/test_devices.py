@@ -277,18 +277,24 @@ def test_what_keeps_a_gpu_from_being_used(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("number", NUMBERS)
-def test_tpch_on_a_gpu(number: int, session: sqlray.Session) -> None:
+@pytest.mark.parametrize("staged", [False, True])
+@pytest.mark.parametrize("source", ["parquet", "memory"])
+def test_tpch_on_a_gpu(source: str, staged: bool, session: sqlray.Session, tpch_data: Path) -> None:
     """Every query runs wholly on the GPU, with the CPU's answer."""
-    session.set_option("staged", False)
-    session.set_option("partitions", 0)
-    answers = []
-    for device in ("cpu", "gpu"):
-        session.set_option("device", device)
-        answer, metrics = run(planned_query(session, query(number)))
-        assert metrics.fallbacks == []
-        answers.append(answer)
-    assert compare(answers[1], answers[0], SORT_KEYS.get(number, ()), tolerance=1e-9) is None
+    on_gpu = sqlray.connect(device="gpu", staged=staged, partitions=2 if staged else 0)
+    for table in TABLES:
+        path = tpch_data / f"{table}.parquet"
+        on_gpu.register(table, path if source == "parquet" else pl.read_parquet(path))
+    for name, value in {"device": "cpu", "staged": False, "partitions": 0}.items():
+        session.set_option(name, value)
+    wrong: list[str] = []
+    for number in NUMBERS:
+        answer, metrics = run(planned_query(on_gpu, query(number)))
+        expected = session.sql(query(number)).to_arrow()
+        wrong += [f"{number}: {f.reason}" for f in metrics.fallbacks]
+        problem = compare(answer, expected, SORT_KEYS.get(number, ()), tolerance=1e-9)
+        wrong += [] if problem is None else [f"{number}: {problem}"]
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.fixture
