@@ -190,7 +190,7 @@ def _integer(op: str, left: Value, right: Value, dtype: pa.DataType, scope: Scop
     return Value(expr, dtype, Store.NATIVE, (max(low, result[0]), min(high, result[1])), nullable)
 
 
-_LIMIT = 2.0**63 * (1 - 2**-50)  # what a product as DOUBLE, rounded three times, must stay below
+_LIMIT = 2.0**63 * (1 - 2**-50)  # what a result as DOUBLE, rounded three times, must stay below
 
 
 def _compute_in_64_bits(op: str, left: Value, right: Value, scope: Scope) -> pl.Expr:
@@ -199,15 +199,11 @@ def _compute_in_64_bits(op: str, left: Value, right: Value, scope: Scope) -> pl.
         raise NotOnDevice("there are no 128-bit integers on the GPU")
     a, b = _widen(left, pl.Int64()), _widen(right, pl.Int64())
     result = _compute(op, a, b, (bounds_of(left), bounds_of(right)), scope)
-    match op:
-        case "+":  # both operands have the sign that the sum has not
-            wrapped = ((a ^ result) & (b ^ result)) < 0
-        case "-":
-            wrapped = ((a ^ b) & (a ^ result)) < 0
-        case "*":
-            wrapped = ((a.cast(pl.Float64) * b.cast(pl.Float64)).abs() < _LIMIT).not_()
-        case _:
-            wrapped = (a == pl.lit(-INT64_MAX - 1, dtype=pl.Int64)) & (b == -1)
+    if op in ("+", "-", "*"):
+        size = _compute(op, a.cast(pl.Float64), b.cast(pl.Float64), (bounds_of(left), bounds_of(right)), scope)
+        wrapped = (size.abs() < _LIMIT).not_()
+    else:
+        wrapped = (a == pl.lit(-INT64_MAX - 1, dtype=pl.Int64)) & (b == -1)
     return checked(result, wrapped, Failure.OUT_OF_RANGE, scope)
 
 

@@ -103,10 +103,10 @@ def fits_type(number: pl.Expr, source: pl.DataType, target: pl.DataType) -> pl.E
         raise NotOnDevice(f"cuDF does not check casts (of {source} to {target})")
     low, high = integer_limits(target)
     if source.is_float():  # powers of two, which floats hold
-        return (number >= pl.lit(float(low), dtype=source)) & (number < pl.lit(float(high + 1), dtype=source))
+        return number.is_between(pl.lit(float(low), dtype=source), pl.lit(float(high + 1), dtype=source), closed="left")
     least, most = integer_limits(source)
-    inside = number == number if least >= low else number >= pl.lit(low, dtype=source)
-    return inside if most <= high else inside & (number <= pl.lit(high, dtype=source))
+    # The number is named once: what nests would grow with every name.
+    return number.is_between(pl.lit(max(low, least), dtype=source), pl.lit(min(high, most), dtype=source))
 
 
 def execution_error(error: BaseException) -> SqlrayError:

@@ -24,6 +24,7 @@ from executor.intervals import interval_length
 from executor.value import (
     INT64_MAX,
     Bounds,
+    NotOnDevice,
     Scope,
     Store,
     Value,
@@ -73,6 +74,17 @@ def translate(expr: Expr, scope: Scope) -> Value:
         NotOnDevice: the GPU has no exact form of it.
         UnsupportedError: no device has.
     """
+    value = _translated(expr, scope)
+    if scope.device == "gpu" and max(len(str(e)) for e in value.parts or (value.expr,)) > _LARGEST:
+        raise NotOnDevice("the expression grows too large")
+    return value
+
+
+# Characters that a GPU's expression has at most, written out. What a form names twice doubles with every level.
+_LARGEST = 200_000
+
+
+def _translated(expr: Expr, scope: Scope) -> Value:
     match expr:
         case Column():
             return scope.columns[expr.id]
