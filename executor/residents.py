@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -28,7 +28,7 @@ class _Copy:
     """A column on the device."""
 
     frame: DeviceFrame
-    used: int
+    used: int = 0
 
 
 @dataclass(slots=True)
@@ -51,15 +51,18 @@ def columns(frame: pl.DataFrame, names: Sequence[str]) -> DeviceFrame:
     """
     with _lock:
         entry = _entry(frame)
-        missing = [name for name in names if name not in entry.columns]
-        _make_room(sum(int(frame.get_column(name).estimated_size()) for name in missing), entry, names)
-        for name in missing:
-            column = _as_held(frame.get_column(name))
-            entry.columns[name] = _Copy(device_frames.upload(column.to_frame()), 0)
-        found = [entry.columns[name] for name in names]
-        for copy in found:
+        copies = {name: entry.columns[name] for name in names if name in entry.columns}
+        missing = [name for name in names if name not in copies]
+        _make_room(sum(int(frame.get_column(name).estimated_size()) for name in missing), copies)
+    # Not under the lock: Polars' threads convert columns, and some of them may wait here.
+    for name in missing:
+        column = _as_held(frame.get_column(name))
+        copies[name] = _Copy(device_frames.upload(column.to_frame()))
+    with _lock:
+        for copy in copies.values():
             copy.used = next(_clock)
-        return device_frames.side_by_side([c.frame for c in found], frame.height)
+        entry.columns.update(copies)
+    return device_frames.side_by_side([copies[name].frame for name in names], frame.height)
 
 
 def is_scaled(dtype: pl.DataType) -> bool:
@@ -136,17 +139,17 @@ def _entry(frame: pl.DataFrame) -> _Entry:
     return entry
 
 
-def _make_room(size: int, entry: _Entry, names: Sequence[str]) -> None:
-    """Give up copies until there is room for ``size`` bytes more, but none of those that are asked for."""
+def _make_room(size: int, kept: Mapping[str, _Copy]) -> None:
+    """Give up copies until there is room for ``size`` bytes more, but none of those that are ``kept``."""
     if not size:
         return
     room = SHARE * device_frames.device_memory() - size
-    kept = {id(entry.columns[name]) for name in names if name in entry.columns}
+    spared = {id(copy) for copy in kept.values()}
     held = sum(copy.frame.bytes for _, _, copy in _copies())
     for owner, name, copy in sorted(_copies(), key=lambda c: c[2].used):
         if held <= room:
             break
-        if id(copy) not in kept:
+        if id(copy) not in spared:
             held -= copy.frame.bytes
             del owner.columns[name]
 
