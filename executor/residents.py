@@ -82,6 +82,8 @@ def held_dtype(dtype: pl.DataType) -> pl.DataType:
 
 
 def _as_held(column: pl.Series) -> pl.Series:
+    """In one piece: of several, cuDF copies each by itself, and then puts them together."""
+    column = column.rechunk()
     if is_scaled(column.dtype):
         return column.to_physical().cast(pl.Int64)
     if held_dtype(column.dtype) == column.dtype:
