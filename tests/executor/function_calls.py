@@ -61,12 +61,14 @@ LIBM = (
 
 @dataclass(frozen=True)
 class Call:
-    """One call: the plan that computes it (and the rows it reads), and how exact its floats are."""
+    """One call: the plan that computes it (and the rows it reads), how exact its floats are, and whether a GPU may
+    leave it to the CPU."""
 
     name: str
     plan: PhysicalPlan
     inputs: Mapping[int, pl.LazyFrame]
     tolerance: float = 0.0
+    gives_up: bool = False
 
 
 def bounds(*fields: Field) -> dict[int, tuple[Any, Any]]:
@@ -128,7 +130,7 @@ def calls(bounded: bool = True) -> Iterator[Call]:
                 yield Call(overload(aggregate.name, signature) + suffix, grouped, inputs, 1e-9)
 
 
-def queries(texts: Sequence[str], template: str, tolerance: float) -> Iterator[Call]:
+def queries(texts: Sequence[str], template: str, tolerance: float, gives_up: bool = False) -> Iterator[Call]:
     """SQL over the oracle's table: each text in the template."""
     session = oracle.session()
     session.set_option("staged", False)
@@ -139,7 +141,7 @@ def queries(texts: Sequence[str], template: str, tolerance: float) -> Iterator[C
             plan = planned_query(session, sql).physical.graph.result.plan
         except sqlray.SqlrayError:
             continue
-        yield Call(sql, plan, {}, tolerance)
+        yield Call(sql, plan, {}, tolerance, gives_up)
 
 
 SMALL: dict[str, list[Any]] = {
