@@ -64,11 +64,33 @@ def _deviations(argument: Argument) -> tuple[pl.Expr, pl.Expr]:
     return product.sum(), product.count()
 
 
+def _squares(expr: pl.Expr, rows: Rows) -> tuple[pl.Expr, pl.Expr]:
+    """The sum of the squares of what values are off their mean, and the number of values.
+
+    In two passes: cuDF's own variance is a difference of squares, loses digits and may come out below 0.
+    """
+    value = rows.column(expr.cast(pl.Float64))
+    off = value - rows.grouped(value.mean(), 1)
+    square = rows.column(off * off, 2)
+    return square.sum(), square.count()
+
+
+def _moment(root: bool, ddof: int) -> Callable[[Argument], Value | None]:
+    def compute(argument: Argument) -> Value | None:
+        if argument.call.distinct:
+            return None
+        total, count = _squares(argument.expr, argument.group.rows)
+        variance = pl.when(count > ddof).then(total / (count.cast(pl.Float64) - ddof))
+        return Value(variance.sqrt() if root else variance, argument.call.dtype)
+
+    return compute
+
+
 def _correlation(argument: Argument) -> Value:
     total, count = _deviations(argument)
-    y, x = paired(argument)
-    spread = y.std(ddof=0) * x.std(ddof=0)
-    return Value(pl.when(count > 0).then(total / count.cast(pl.Float64) / spread), types.DOUBLE)
+    squares = [_squares(e, argument.group.rows)[0] for e in paired(argument)]
+    spread = squares[0].sqrt() * squares[1].sqrt()
+    return Value(pl.when(count > 0).then(total / spread), types.DOUBLE)
 
 
 def _bits(name: str) -> Callable[[Argument], Composed]:
@@ -275,6 +297,10 @@ GPU_FORMS: Mapping[str, Callable[[Argument], Value | Composed | None]] = {
     "covar_samp": _covariance(1),
     "covar_pop": _covariance(0),
     "corr": _correlation,
+    "var_samp": _moment(False, 1),
+    "var_pop": _moment(False, 0),
+    "stddev_samp": _moment(True, 1),
+    "stddev_pop": _moment(True, 0),
     "bit_and": _bits("and"),
     "bit_or": _bits("or"),
     "bit_xor": _bits("xor"),

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from executor.blocks import StoredBlock, lazy
+from executor.blocks import Computed, StoredBlock, lazy
 from executor.kernels import KernelOptions
 from executor.metrics import Fallback, OperatorMetrics
 from executor.runners.base import input_blocks
 from executor.runners.local import Inputs, LocalRunner, stored
-from executor.runners.task import run_fragment
+from executor.runners.task import TaskContext, run_fragment
 from planner.physical import InputExec, PhysicalPlan
 from planner.stages import Stage, StageGraph, task_plan
 from planner.tree import walk
@@ -34,7 +34,9 @@ class AnalyzingRunner(LocalRunner):
         nodes = {(s.id, i): n for s in graph.stages for i, n in enumerate(walk(s.plan))}
         return {id(nodes[at]): measured for at, measured in self.operators.items()}
 
-    def _run_task(self, stage: Stage, inputs: Inputs, task: int, take: Callable[[pl.DataFrame], bool]) -> None:
+    def _run_task(
+        self, stage: Stage, inputs: Inputs, task: int, take: Callable[[Computed], bool], keep: bool = False
+    ) -> None:
         plan = task_plan(stage, task)
         for block in _Task(self, stage, inputs, task, plan).run(plan):
             if take(lazy([block], plan.schema).collect()):
@@ -49,6 +51,10 @@ class _Task:
         self._stage = stage
         self._inputs = inputs
         self._task = task
+        options = KernelOptions(device=stage.device)
+        self._context = TaskContext(
+            runner.store, runner.memory_limit, runner.cancellation, options, True, runner.device_times
+        )
         self._place = {id(n): i for i, n in enumerate(walk(plan))}
         self._done: dict[int, list[StoredBlock]] = {}
 
@@ -66,12 +72,12 @@ class _Task:
         alone = node.with_children(leaves) if leaves else node
         blocks: list[StoredBlock] = []
 
-        def take(frame: pl.DataFrame) -> bool:
-            blocks.append(self._runner.store.put(frame))
+        def take(rows: Computed) -> bool:
+            blocks.append(self._runner.store.put(rows))
             return self._runner.cancellation.requested
 
         started = time.perf_counter()
-        reason = run_fragment(alone, sources, take, KernelOptions(device=self._stage.device))
+        reason = run_fragment(alone, sources, take, self._context)
         if reason is not None:
             self._runner.fallbacks.append(Fallback(self._stage.id, reason))
         self._runner.cancellation.check()

@@ -14,9 +14,14 @@ from typing import TypeAlias
 import polars as pl
 import pyarrow as pa
 
+from executor import device_frames
+from executor.device_frames import DeviceFrame
 from executor.dtypes import polars_dtype
 from planner.errors import ExecutionError
 from planner.expr import Schema, column_name
+
+Computed: TypeAlias = "pl.DataFrame | DeviceFrame"
+"""What a fragment gives: batches in the host's memory, or all of its rows at once on the GPU that ran it."""
 
 Held: TypeAlias = "pl.DataFrame | pa.Table"
 """Rows in memory. Those of a shuffle are Arrow tables, made by ``to_block``: a frame that was cut from another shares
@@ -25,11 +30,11 @@ the buffers of its strings, and keeps all of them in memory."""
 
 @dataclass(slots=True, eq=False)
 class StoredBlock:
-    """Some rows, in memory or in the file that they were spilled to."""
+    """Some rows: in memory, on the GPU that computed them, or in the file that they were spilled to."""
 
     rows: int
     bytes: int
-    held: Held | None
+    held: Held | DeviceFrame | None
     path: Path | None = None
 
 
@@ -54,12 +59,14 @@ class BlockStore:
         """The store of a query or task that may use ``memory_limit`` bytes: operators get the other three quarters."""
         return cls(max(memory_limit // 4, 1), directory)
 
-    def put(self, rows: Held) -> StoredBlock:
-        """Keep some rows.
+    def put(self, rows: Held | DeviceFrame) -> StoredBlock:
+        """Keep some rows. Those on a GPU take nothing of the store's memory.
 
         Raises:
             ExecutionError: it had to be spilled and the disk is full or not writable.
         """
+        if isinstance(rows, DeviceFrame):
+            return StoredBlock(rows.rows, rows.bytes, rows)
         block = StoredBlock(rows.shape[0], held_bytes(rows), rows)
         self._resident[id(block)] = block
         self._resident_bytes += block.bytes
@@ -89,7 +96,7 @@ class BlockStore:
         block.held = None
 
     def _spill(self, block: StoredBlock) -> None:
-        assert block.held is not None
+        assert isinstance(block.held, (pl.DataFrame, pa.Table))
         try:
             if self._path is None:
                 remove_abandoned(self.directory)
@@ -126,9 +133,20 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def held_bytes(rows: Held) -> int:
+def held_bytes(rows: Held | DeviceFrame) -> int:
     """What rows take in memory; of a frame an estimate, without the buffers that it shares."""
-    return int(rows.estimated_size() if isinstance(rows, pl.DataFrame) else rows.nbytes)
+    match rows:
+        case pl.DataFrame():
+            return int(rows.estimated_size())
+        case DeviceFrame():
+            return rows.bytes
+        case _:
+            return int(rows.nbytes)
+
+
+def height(rows: Computed) -> int:
+    """How many rows there are."""
+    return rows.rows if isinstance(rows, DeviceFrame) else rows.height
 
 
 def join(parts: Sequence[Held]) -> Held:
@@ -170,6 +188,8 @@ def _lazy(block: StoredBlock) -> pl.LazyFrame:
             return frame.lazy()
         case StoredBlock(held=pa.Table() as rows):
             return to_frame(rows).lazy()
+        case StoredBlock(held=DeviceFrame() as rows):
+            return device_frames.scan(rows)
         case StoredBlock(path=Path() as path):
             return pl.scan_ipc(path)
         case _:

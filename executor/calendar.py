@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from planner.devices import Device
+
 MICROS_PER_DAY = 86_400_000_000
 
 
@@ -47,6 +49,16 @@ def timestamp(days: pl.Expr, micros: pl.Expr | None = None) -> pl.Expr:
     """A TIMESTAMP from days since 1970 and microseconds."""
     total = days.cast(pl.Int64) * MICROS_PER_DAY
     return (total if micros is None else total + micros).cast(pl.Datetime("us"))
+
+
+def date(days: pl.Expr, device: Device) -> pl.Expr:
+    """A DATE from days since 1970, which fit 32 bits.
+
+    On a GPU by way of milliseconds: cuDF takes the integers' 64 bits for those of dates, which have 32.
+    """
+    if device == "gpu":
+        return (days.cast(pl.Int64) * (MICROS_PER_DAY // 1000)).cast(pl.Datetime("ms")).cast(pl.Date)
+    return days.cast(pl.Int32).cast(pl.Date)
 
 
 def month_start(date: pl.Expr) -> pl.Expr:

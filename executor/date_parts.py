@@ -45,7 +45,8 @@ def date_part(part: str, value: Value, scope: Scope) -> pl.Expr:
         return _interval_part(part, value).cast(pl.Int64)
     if value.dtype == types.TIME and scope.device == "gpu":  # the time of a day as a moment of the first of all days
         return _calendar_part(part, (value.expr // 1000).cast(pl.Datetime("us"))).cast(pl.Int64)
-    return _calendar_part(part, value.expr).cast(pl.Int64)
+    moment = value.expr.cast(pl.Datetime("us")) if value.dtype == types.DATE and part in _UNITS else value.expr
+    return _calendar_part(part, moment).cast(pl.Int64)
 
 
 def _calendar_part(part: str, expr: pl.Expr) -> pl.Expr:

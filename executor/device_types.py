@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from executor.dtypes import INTERVAL_STRUCT
+from executor.dtypes import INTERVAL_STRUCT, polars_dtype
 from planner import types
 from planner.expr import Field, Schema, column_name
 
@@ -47,15 +47,17 @@ def to_device(lazy: pl.LazyFrame, schema: Schema) -> pl.LazyFrame:
 
 def _device_columns(field: Field) -> Sequence[pl.Expr]:
     name = column_name(field)
-    column = pl.col(name)
-    match field.dtype:
-        case types.TIME:
-            return [column.cast(pl.Int64)]
-        case types.BLOB:
-            return [column.bin.encode("hex").str.to_uppercase()]
-        case _:
-            parts = zip(INTERVAL_STRUCT.fields, part_names(name), strict=True)
-            return [column.struct.field(part.name).alias(alias) for part, alias in parts]
+    if field.dtype != types.INTERVAL:
+        return [device_form(name, polars_dtype(field.dtype))]
+    parts = zip(INTERVAL_STRUCT.fields, part_names(name), strict=True)
+    return [pl.col(name).struct.field(part.name).alias(alias) for part, alias in parts]
+
+
+def device_form(name: str, dtype: pl.DataType) -> pl.Expr:
+    """A column of TIME or BLOB in the form for a GPU."""
+    if dtype == pl.Time():
+        return pl.col(name).cast(pl.Int64)
+    return pl.col(name).bin.encode("hex").str.to_uppercase()
 
 
 def from_device(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:

@@ -7,41 +7,57 @@ that is broken) shows when the first fragment fails there and runs on the CPU.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 
-from executor.device_rates import known_rates
 from executor.value import NotOnDevice
 from planner.devices import Device, Rates
 from planner.errors import ExecutionError
+from planner.record import record
 
 _INSTALL = 'pip install "sqlray[gpu]"'
 _DRIVERS = ("/dev/nvidia0", "/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")  # the last: Linux in Windows
 _LONGEST = 300  # characters of a reason
 
 
-def choice(option: str, local: bool) -> Device | Rates:
+def choice(option: str, gpus: int, known_rates: Callable[[], Rates | None]) -> Device | Rates:
     """Where the option ``device`` ('cpu', 'gpu' or 'auto') lets stages run: on that device, or on the better of two.
 
-    In a cluster 'auto' is the CPU: its tasks do not ask for GPUs.
+    Args:
+        gpus: how many there are.
+        known_rates: tells what they and the cores beside them do, if that is known.
     """
-    if option == "cpu" or (option == "auto" and not local) or gpu_absence() is not None:
+    if option == "cpu" or gpus == 0:
         return "cpu"
     return "gpu" if option == "gpu" else known_rates() or "cpu"
 
 
-def require(option: str) -> None:
+def require(option: str, absence: Callable[[], GpuAbsence | None]) -> None:
     """Refuse to run what cannot run as the option ``device`` asks.
 
     Raises:
         ExecutionError: it asks for a GPU that is not there.
     """
-    absent = gpu_absence() if option == "gpu" else None
+    absent = absence() if option == "gpu" else None
     if absent is not None:
         raise ExecutionError(
-            f"the option device is 'gpu', but {absent}",
-            hint=f"{_INSTALL} on a machine with an NVIDIA GPU, or SET device = 'auto'",
+            f"the option device is 'gpu', but {absent.reason}", hint=f"{absent.remedy}, or SET device = 'auto'"
         )
+
+
+@record
+class GpuAbsence:
+    """Why nothing can run on a GPU, and what would help."""
+
+    reason: str
+    remedy: str
+
+
+def absence_here() -> GpuAbsence | None:
+    """Why nothing can run on a GPU in this process; None if it can."""
+    reason = gpu_absence()
+    return None if reason is None else GpuAbsence(reason, f"{_INSTALL} on a machine with an NVIDIA GPU")
 
 
 @cache

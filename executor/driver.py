@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from executor.cancellation import Cancellation
-from executor.metrics import QueryMetrics, StageMetrics
+from executor.metrics import Fallback, QueryMetrics, StageMetrics
 from executor.progress import QueryProgress
 from executor.ranges import find_limits
-from executor.runners.base import Runner, StageOutput, StageProgress
+from executor.runners.base import LostWithGpu, Runner, StageOutput, StageProgress
 from executor.runtime_filter import apply_filters
-from planner.errors import CancelledError
-from planner.physical_planner import PhysicalQuery, plan_rest
+from planner.errors import CancelledError, ExecutionError
+from planner.physical_planner import PhysicalQuery, on_cpu, plan_rest
 from planner.stages import Stage, StageGraph
 from planner.started import StageSizes
 
@@ -40,6 +40,7 @@ class Execution:
     progress: QueryProgress = field(default_factory=QueryProgress)
     metrics: QueryMetrics = field(default_factory=QueryMetrics)
     _started: dict[int, float] = field(default_factory=dict)
+    _lost: list[Fallback] = field(default_factory=list)
 
     def batches(self) -> Iterator[pl.DataFrame]:
         """The result's rows, with columns named ``name#id``. Blocks and files are gone when the iterator ends, whether
@@ -63,7 +64,8 @@ class Execution:
         finally:
             frames.close()
             self.metrics.spilled_bytes = runner.spilled_bytes
-            self.metrics.fallbacks = list(dict.fromkeys(runner.fallbacks))
+            self.metrics.fallbacks = list(dict.fromkeys((*self._lost, *runner.fallbacks)))
+            self.metrics.device = runner.device_times
             self.metrics.seconds = time.perf_counter() - started
             runner.close()
 
@@ -78,15 +80,25 @@ class Execution:
             CancelledError: it was cancelled through ``cancellation``.
         """
         runner = self.make_runner(self.cancellation, self.progress.tell)
+        planned = self.query
         try:
-            outputs = self._run_inputs(runner)
-            finish(runner, self.graph.result, outputs)
             while True:
-                ended = runner.wait()
-                if ended is not None:
-                    return ended[1]
+                try:
+                    return self._finished_by(finish, runner)
+                except LostWithGpu as lost:
+                    self._begin_again(planned, runner, lost)
         finally:
             runner.close()
+
+    def _finished_by(
+        self, finish: Callable[[Runner, Stage, dict[int, StageOutput]], None], runner: Runner
+    ) -> StageOutput:
+        outputs = self._run_inputs(runner)
+        finish(runner, self.graph.result, outputs)
+        while True:
+            ended = runner.wait()
+            if ended is not None:
+                return ended[1]
 
     @property
     def graph(self) -> StageGraph:
@@ -100,6 +112,28 @@ class Execution:
             return next(frames, None)
 
     def _run(self, runner: Runner) -> Generator[pl.DataFrame, None, None]:
+        planned, given = self.query, False
+        while True:
+            try:
+                for frame in self._rows(runner):
+                    given = True
+                    yield frame
+                return
+            except LostWithGpu as lost:
+                if given:  # on the CPU the same rows may come in another order
+                    raise ExecutionError(
+                        f"{lost}, and rows of the result are lost with the last one", hint="run the query again"
+                    ) from None
+                self._begin_again(planned, runner, lost)
+
+    def _begin_again(self, planned: PhysicalQuery, runner: Runner, lost: LostWithGpu) -> None:
+        """Forget what has run, and plan the query for the CPU."""
+        runner.close()
+        self.progress.forget()
+        self._lost = [Fallback(s.id, str(lost)) for s in planned.graph.stages if s.device == "gpu"]
+        self.query = on_cpu(planned)
+
+    def _rows(self, runner: Runner) -> Iterator[pl.DataFrame]:
         outputs = self._run_inputs(runner)
         last = self.graph.result
         self._start(last)
@@ -116,7 +150,7 @@ class Execution:
         outputs: dict[int, StageOutput] = {}
         sizes: dict[int, StageSizes | None] = {}  # of the stages that have started
         while True:
-            while runner.has_room() and (stage := self._next_stage(sizes, outputs)) is not None:
+            while (stage := self._next_stage(sizes, outputs, runner)) is not None:
                 sizes[stage.id] = None
                 self._start(stage)
                 filtered = apply_filters(stage, self.graph.filters, outputs, runner)
@@ -134,9 +168,11 @@ class Execution:
             self.progress.plan(self.graph.stages)
             self._free(finished, outputs, runner)
 
-    def _next_stage(self, started: Mapping[int, object], outputs: Mapping[int, StageOutput]) -> Stage | None:
+    def _next_stage(
+        self, started: Mapping[int, object], outputs: Mapping[int, StageOutput], runner: Runner
+    ) -> Stage | None:
         """A stage that can start now. One that had better wait for others does, unless nothing runs any more."""
-        waiting = (s for s in self.graph.stages[:-1] if s.id not in started)
+        waiting = (s for s in self.graph.stages[:-1] if s.id not in started and runner.has_room(s.device))
         ready = [s for s in waiting if all(i in outputs for i in s.inputs)]
         first = self.graph.precedence
         for stage in ready:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from executor import functions
 from executor.arithmetic import arithmetic
 from executor.casts import cast
+from executor.comparison import compare
 from executor.dtypes import device_dtype, polars_dtype
 from executor.intervals import interval_length
 from executor.value import (
@@ -179,28 +180,9 @@ def _comparison(op: str, left: Value, right: Value, scope: Scope) -> Value:
     if not right.is_literal and not left.expr.meta.root_names() and right.expr.meta.root_names():
         # Polars compares a constant on the left with a column that is one value throughout as one row.
         op, left, right = FLIPPED[op], right, left
-    a, b = left.expr, right.expr
     if left.dtype == types.INTERVAL:
-        a, b = interval_length(left), interval_length(right)
-    match op:
-        case "=":
-            return _boolean(a == b)
-        case "<>":
-            return _boolean(a != b)
-        case "<":
-            return _boolean(a < b)
-        case "<=":
-            return _boolean(a <= b)
-        case ">":
-            return _boolean(a > b)
-        case ">=":
-            return _boolean(a >= b)
-        case "is distinct from":
-            return _boolean(a.ne_missing(b), nullable=False)
-        case "is not distinct from":
-            return _boolean(a.eq_missing(b), nullable=False)
-        case _:
-            raise PlanError(f"unknown comparison {op}")
+        left, right = (replace(v, expr=interval_length(v)) for v in (left, right))
+    return _boolean(compare(op, left, right, scope), nullable=not op.endswith("distinct from"))
 
 
 def _in_list(value: Value, values: Sequence[Any], scope: Scope) -> pl.Expr:
@@ -208,7 +190,7 @@ def _in_list(value: Value, values: Sequence[Any], scope: Scope) -> pl.Expr:
     has_null = len(known) < len(values) and any(v is None for v in values)
     if not known:
         return pl.lit(None, dtype=pl.Boolean)
-    if len(known) <= _FEW_VALUES or value.dtype == types.INTERVAL:
+    if len(known) <= _FEW_VALUES or value.dtype == types.INTERVAL or any(v != v for v in known):
         hits = [_comparison("=", value, constant(v, value.dtype, scope.device), scope).expr for v in known]
         found = reduce(lambda a, b: a | b, hits)
     else:

@@ -134,8 +134,8 @@ def output(frame: Frame, schema: Schema, device: Device) -> pl.LazyFrame:
     exprs = []
     for item in schema:
         value = native(frame.columns[item.id], device)
-        # Between operators decimals may have more digits than their type, which cost cuDF nothing to drop.
-        if value.dtype != item.dtype or (device == "gpu" and types.is_decimal(item.dtype)):
+        # The precision of decimals is looser inside: what proves that they fit is bounds, not types.
+        if value.dtype != item.dtype or types.is_decimal(item.dtype):
             value = replace(value, expr=value.expr.cast(device_dtype(item.dtype, device)))
         exprs += named(value, column_name(item))
     return select(frame.lazy, exprs)

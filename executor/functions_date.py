@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pyarrow as pa
@@ -13,6 +15,7 @@ from executor.arithmetic import divide
 from executor.calendar import (
     MICROS_PER_DAY,
     add_months,
+    date,
     days_from_civil,
     days_in_month,
     month_start,
@@ -22,7 +25,7 @@ from executor.checks import Failure, checked, lenient_cast, strict_cast
 from executor.date_parts import date_difference, date_part, date_truncate, whole_parts
 from executor.function_forms import Function, plain
 from executor.intervals import interval, parts
-from executor.value import Scope, Value, constant, literal_expr, null_test
+from executor.value import NotOnDevice, Scope, Value, constant, literal_expr, null_test
 from planner import types
 from planner.errors import ExecutionError
 
@@ -37,7 +40,10 @@ def _part(name: str) -> Function:
 
 
 def _named(pattern: str) -> Function:
-    return plain(lambda x: x.dt.strftime(pattern))
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        return Value(_formatted(args[0].expr, pattern, scope), dtype)
+
+    return compute
 
 
 def _epoch_ms(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
@@ -78,16 +84,22 @@ def _between(function: Callable[[str, pl.Expr, pl.Expr], pl.Expr]) -> Function:
 # ----------------------------------------------------------------------------------------------------- making
 
 
-def _last_day(date: pl.Expr) -> pl.Expr:
-    year, month = date.dt.year().cast(pl.Int64), date.dt.month().cast(pl.Int64)
-    return (month_start(date) + days_in_month(year, month) - 1).cast(pl.Int32).cast(pl.Date)
+def _last_day(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    moment = args[0].expr
+    year, month = moment.dt.year().cast(pl.Int64), moment.dt.month().cast(pl.Int64)
+    return Value(date(month_start(moment) + days_in_month(year, month) - 1, scope.device), dtype)
+
+
+def _add_days(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    day, days = (a.expr.cast(pl.Int32) for a in args)
+    return Value(date(day + days, scope.device), dtype)
 
 
 def _make_date(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     year, month, day = (a.expr for a in args)
     inside = (month >= 1) & (month <= 12) & (day >= 1) & (day <= days_in_month(year, month))
-    days = lenient_cast(days_from_civil(year, month, day), pl.Int64(), pl.Int32(), scope).cast(pl.Date)
-    return Value(checked(days, inside.not_(), Failure.DATE_OUT_OF_RANGE, scope), dtype)
+    days = lenient_cast(days_from_civil(year, month, day), pl.Int64(), pl.Int32(), scope)
+    return Value(checked(date(days, scope.device), inside.not_(), Failure.DATE_OUT_OF_RANGE, scope), dtype)
 
 
 def _clock(hour: pl.Expr, minute: pl.Expr, second: pl.Expr) -> pl.Expr:
@@ -134,7 +146,42 @@ def _format(pattern: str) -> str:
 def _strftime(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     if args[1].literal is None:
         return Value(literal_expr(None, types.VARCHAR), dtype)
-    return Value(args[0].expr.dt.strftime(_format(args[1].literal)), dtype)
+    return Value(_formatted(args[0].expr, _format(args[1].literal), scope), dtype)
+
+
+def _formatted(moment: pl.Expr, pattern: str, scope: Scope) -> pl.Expr:
+    """The moment as text. cuDF knows no names of days and months, and not all letters."""
+    if scope.device == "cpu":
+        return moment.dt.strftime(pattern)
+    texts: list[pl.Expr] = []
+    for name, rest in re.findall(r"(%[AaBbp])|((?:%[^AaBbp]|[^%])+)", pattern, re.DOTALL):
+        if name:
+            texts.append(_name_of(moment, name))
+            continue
+        for letter in re.findall(r"%(.)", rest, re.DOTALL):
+            if letter not in _GPU_LETTERS:
+                raise NotOnDevice(f"moments are not written by the format letter %{letter} on the GPU")
+        texts.append(moment.dt.strftime(rest))
+    return texts[0] if len(texts) == 1 else pl.concat_str(texts) if texts else moment.dt.strftime(pattern)
+
+
+_GPU_LETTERS = "YmdHMSIjy%"
+
+
+def _name_of(moment: pl.Expr, letter: str) -> pl.Expr:
+    """The name of the weekday, the month or the half of the day."""
+    names: Sequence[str]
+    match letter:
+        case "%p":
+            return pl.when(moment.dt.hour() < 12).then(pl.lit("AM")).when(moment.is_not_null()).then(pl.lit("PM"))
+        case "%A" | "%a":
+            number, names = moment.dt.weekday(), list(calendar.day_name)
+        case _:
+            number, names = moment.dt.month(), list(calendar.month_name)[1:]
+    chain: Any = pl
+    for i, name in enumerate(names, 1):
+        chain = chain.when(number == i).then(pl.lit(name if letter in ("%A", "%B") else name[:3]))
+    return cast(pl.Expr, chain)
 
 
 _TIME_LETTERS = ("%H", "%I", "%M", "%S", "%T", "%X", "%c", "%s", "%R")
@@ -327,7 +374,7 @@ DATES: dict[str, Function] = {
     "date_trunc": _date_trunc,
     "date_diff": _between(date_difference),
     "date_sub": _between(whole_parts),
-    "last_day": plain(_last_day),
+    "last_day": _last_day,
     "monthname": _named("%B"),
     "dayname": _named("%A"),
     "make_date": _make_date,
@@ -356,7 +403,7 @@ DATES: dict[str, Function] = {
     "to_seconds": _to_interval(micros=1_000_000),
     "to_milliseconds": _to_interval(micros=1_000),
     "to_microseconds": _to_interval(micros=1),
-    "date_add_days": plain(lambda day, n: (day.cast(pl.Int32) + n.cast(pl.Int32)).cast(pl.Date)),
+    "date_add_days": _add_days,
     "date_add_interval": _add_interval,
     "date_add_time": _date_add_time,
     "date_sub_date": plain(lambda a, b: a.cast(pl.Int32).cast(pl.Int64) - b.cast(pl.Int32).cast(pl.Int64)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from executor.arithmetic import arithmetic, divide, negate, rescale, to_float
 from executor.checks import Failure, checked, strict_cast
+from executor.comparison import compare
 from executor.dtypes import integer_range, polars_dtype
 from executor.function_forms import Function, elementwise, plain
 from executor.value import (
@@ -172,11 +174,12 @@ def _extreme(greatest: bool) -> Function:
 
         values = unify(args, scope)
 
-        def pick(a: pl.Expr, b: pl.Expr) -> pl.Expr:
-            better = (a >= b) if greatest else (a <= b)
-            return pl.when(b.is_null() | better).then(a).otherwise(b)
+        def pick(a: Value, b: Value) -> Value:
+            better = compare(">=" if greatest else "<=", a, b, scope)
+            expr = pl.when(b.expr.is_null() | better).then(a.expr).otherwise(b.expr)
+            return replace(a, expr=expr, is_literal=False)
 
-        expr = reduce(pick, [v.expr for v in values])
+        expr = reduce(pick, values).expr
         bounds = None
         if type_bounds(dtype) is not None:
             known = [bounds_of(v) for v in values]
@@ -204,6 +207,15 @@ def _shift(left: bool) -> Function:
         return Value(strict_cast(result, pl.Int128(), target, scope), dtype)
 
     return compute
+
+
+def _power(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    base, exponent = (a.expr.cast(pl.Float64) for a in args)
+    power = base.pow(exponent)
+    if not (args[1].is_literal and args[1].literal != 0.5):
+        # Polars takes the square root, which minus infinity has not; its power is infinite.
+        power = pl.when((base == -math.inf) & (exponent == 0.5)).then(math.inf).otherwise(power)
+    return Value(power, dtype)
 
 
 def _power_of_two(exponent: pl.Expr) -> pl.Expr:
@@ -315,7 +327,7 @@ NUMBERS: dict[str, Function] = {
     "log10": _double(_LOG10),
     "log2": _double(_LOG2),
     "log": _log,
-    "pow": plain(lambda x, y: x.cast(pl.Float64).pow(y.cast(pl.Float64))),
+    "pow": _power,
     "greatest": _extreme(True),
     "least": _extreme(False),
     "sin": _double(lambda x: x.sin()),

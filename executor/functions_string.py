@@ -22,6 +22,19 @@ def _text(value: Value, scope: Scope) -> pl.Expr:
     return value.expr if value.dtype == types.VARCHAR else to_text(value, scope)
 
 
+def _searched(search: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Function:
+    """A search for a text, NULL where that is, which cuDF finds nowhere."""
+
+    def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+        text, part = (a.expr for a in args)
+        found = search(text, part)
+        if scope.device == "gpu" and args[1].nullable:
+            found = pl.when(part.is_not_null()).then(found)
+        return Value(found, dtype)
+
+    return compute
+
+
 def _concat_operator(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     if dtype == types.BLOB:
         return by_row(lambda a, b: a + b)(args, dtype, scope)
@@ -130,12 +143,18 @@ def _part(text: str, separator: str, index: int) -> str:
     return parts[at] if 0 <= at < len(parts) else ""
 
 
-def _pattern(value: Value, options: Value | None) -> tuple[pl.Expr, bool]:
-    """The regular expression with its options, and whether option g (every match) is among them."""
+def _pattern(value: Value, options: Value | None, whole: bool = False) -> tuple[pl.Expr, bool]:
+    """The regular expression with its options, and whether option g (every match) is among them.
+
+    ``whole`` makes a group of all that matches, which cuDF has not: it extracts groups alone.
+    """
     flags, every = regex_options(options.literal or "" if options is not None else "")
     if value.is_literal and value.literal is not None:
-        return pl.lit(flags + value.literal, dtype=pl.String), every
-    return (pl.concat_str([pl.lit(flags), value.expr]) if flags else value.expr), every
+        return pl.lit(f"({flags}{value.literal})" if whole else flags + value.literal, dtype=pl.String), every
+    opening, closing = (f"({flags}", ")") if whole else (flags, "")
+    if not opening:
+        return value.expr, every
+    return pl.concat_str([pl.lit(opening), value.expr, pl.lit(closing)]), every
 
 
 def _regexp_matches(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
@@ -176,10 +195,10 @@ def _regexp_replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
 
 
 def _regexp_extract(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    pattern, _ = _pattern(args[1], args[3] if len(args) > 3 else None)
+    pattern, _ = _pattern(args[1], args[3] if len(args) > 3 else None, whole=scope.device == "gpu")
     group = int(args[2].literal) if len(args) > 2 and args[2].literal is not None else 0
     text = args[0].expr
-    found = text.str.extract(pattern, group)
+    found = text.str.extract(pattern, group + (scope.device == "gpu"))
     return Value(pl.when(text.is_not_null() & args[1].expr.is_not_null()).then(found.fill_null("")), dtype)
 
 
@@ -299,8 +318,10 @@ def _strip(side: str) -> Function:
 
 def _edge(name: str) -> Function:
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-        count = args[1].expr.cast(pl.Int64)
         method: Callable[..., pl.Expr] = getattr(args[0].expr.str, name)
+        if args[1].literal is not None:
+            return Value(method(int(args[1].literal)), dtype)
+        count = args[1].expr.cast(pl.Int64)
         return Value(pl.when(count.is_not_null()).then(method(count.fill_null(0))), dtype)
 
     return compute
@@ -331,9 +352,9 @@ STRINGS: dict[str, Function] = {
     "concat": _concat,
     "concat_ws": _concat_ws,
     "strpos": _strpos,
-    "starts_with": plain(lambda s, part: s.str.starts_with(part)),
-    "ends_with": plain(lambda s, part: s.str.ends_with(part)),
-    "contains": plain(lambda s, part: s.str.contains(part, literal=True)),
+    "starts_with": _searched(lambda s, part: s.str.starts_with(part)),
+    "ends_with": _searched(lambda s, part: s.str.ends_with(part)),
+    "contains": _searched(lambda s, part: s.str.contains(part, literal=True)),
     "lpad": _pad(True),
     "rpad": _pad(False),
     "repeat": _repeat,

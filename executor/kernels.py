@@ -14,8 +14,10 @@ from typing import TypeVar, cast
 import polars as pl
 from polars.exceptions import OutOfBoundsError, PanicException
 
+from executor import device_frames
 from executor.arrow_output import to_arrow
 from executor.checks import execution_error
+from executor.device_frames import DeviceFrame, DeviceTimes
 from executor.device_types import differs, to_device
 from executor.dtypes import device_dtype, polars_dtype
 from executor.expressions import conjunction, translate
@@ -26,8 +28,9 @@ from executor.kernels_sort import head, limit, row_number, sort
 from executor.sources.base import Source
 from executor.sources.memory import MemoryTable
 from executor.split_pruning import remaining_splits
-from executor.value import NotOnDevice, Value, native
+from executor.value import NotOnDevice, Store, Value, native
 from planner import types
+from planner.catalog import ColumnStatistics
 from planner.devices import Device
 from planner.errors import PlanError
 from planner.expr import ColumnId, Field, Literal, column_name
@@ -49,7 +52,7 @@ from planner.physical import (
     ValuesExec,
 )
 
-__all__ = ["KernelOptions", "collect", "compile_fragment", "optimizations", "stream", "to_arrow"]
+__all__ = ["KernelOptions", "collect", "compile_fragment", "optimizations", "run_on_device", "stream", "to_arrow"]
 
 T = TypeVar("T")
 
@@ -78,39 +81,31 @@ def optimizations() -> pl.QueryOptFlags:
     return flags
 
 
-def gpu_engine() -> pl.GPUEngine:
-    """cuDF, which runs a plan wholly or raises.
-
-    It allocates plain GPU memory: in the default, which the host shares, a query that does not fit crawls for minutes
-    where it should fail and run on the CPU.
-    """
-    memory = {"qualname": "rmm.mr.CudaAsyncMemoryResource"}
-    return pl.GPUEngine(executor="in-memory", raise_on_fail=True, memory_resource_config=memory)
-
-
-def collect(lazy: pl.LazyFrame, options: KernelOptions | None = None) -> pl.DataFrame:
-    """Run a compiled fragment to its end.
+def collect(lazy: pl.LazyFrame) -> pl.DataFrame:
+    """Run a fragment that was compiled for the CPU to its end.
 
     Raises:
         ExecutionError: it failed.
     """
-    options = options or KernelOptions()
-    if options.device == "gpu":
-        device = gpu_engine()
-        return _run(lambda engine, flags: lazy.collect(engine=device, optimizations=flags))
     return _run(lambda engine, flags: lazy.collect(engine=engine, optimizations=flags))
 
 
-def stream(lazy: pl.LazyFrame, take: Callable[[pl.DataFrame], bool], options: KernelOptions | None = None) -> None:
-    """Run a compiled fragment and hand over its rows batch by batch, in order; ``take`` returns True to stop.
+def run_on_device(lazy: pl.LazyFrame, times: DeviceTimes) -> DeviceFrame:
+    """Run a fragment that was compiled for the GPU there, and leave its rows there.
+
+    Raises:
+        Exception: of any kind, if the GPU cannot.
+    """
+    return device_frames.run(lazy, optimizations(), times)
+
+
+def stream(lazy: pl.LazyFrame, take: Callable[[pl.DataFrame], bool], batch_rows: int | None = None) -> None:
+    """Run a fragment that was compiled for the CPU and hand over its rows batch by batch, in order; ``take`` returns
+    True to stop.
 
     Raises:
         ExecutionError: it failed.
     """
-    options = options or KernelOptions()
-    if options.device == "gpu":
-        take(collect(lazy, options))
-        return
     taken = False
 
     def offer(batch: pl.DataFrame) -> bool:
@@ -124,7 +119,7 @@ def stream(lazy: pl.LazyFrame, take: Callable[[pl.DataFrame], bool], options: Ke
             offer,
             engine=engine,
             maintain_order=True,
-            chunk_size=options.batch_rows,
+            chunk_size=batch_rows,
             optimizations=flags,
         ),
         may_repeat=lambda: not taken,
@@ -209,12 +204,13 @@ def _operator(plan: PhysicalPlan, children: list[Frame], context: Context) -> Fr
 
 def _scan(plan: ScanExec, context: Context) -> Frame:
     table = cast(Source, plan.table)  # every table of the catalog is one; checking the protocol costs more
-    if context.device == "gpu" and any(map(differs, plan.fields)):
-        return _scan_changed(plan, table, context)
     names = list(dict.fromkeys(f.name for f in plan.fields)) or [_narrowest(table)]
-    read = {f.id: Value(pl.col(f.name), f.dtype, nullable=f.nullable) for f in plan.fields}
+    statistics = table.statistics(names)
+    resident = table if context.device == "gpu" and isinstance(table, MemoryTable) else None
+    read = {f.id: _read_column(f, statistics.columns[f.name], resident, context.device) for f in plan.fields}
     scope = context.scope(read, plan.bounds)
-    lazy = table.scan(names, remaining_splits(plan, scope))
+    splits = remaining_splits(plan, scope)
+    lazy = table.scan(names, splits) if resident is None else resident.scan_on_device(names, splits)
     test = conjunction(plan.predicates, scope)
     if test is not None:
         lazy = lazy.filter(test)
@@ -222,23 +218,17 @@ def _scan(plan: ScanExec, context: Context) -> Frame:
         lazy = head(lazy, plan.limit)
     renamed = [pl.col(f.name).alias(column_name(f)) for f in plan.fields]
     columns = {f.id: stored(scope.columns[f.id], column_name(f)) for f in plan.fields}
-    statistics = table.statistics(())
     rows = int(statistics.rows) if statistics.exact and statistics.rows is not None else None
     return Frame(select(lazy, renamed), columns, rows)
 
 
-def _scan_changed(plan: ScanExec, table: Source, context: Context) -> Frame:
-    """A scan on a GPU of columns that have another form there: rows in memory change it here."""
-    if not isinstance(table, MemoryTable):
-        raise NotOnDevice("TIME, BLOB and INTERVAL are read from files on the CPU")
-    lazy = table.scan(list(dict.fromkeys(f.name for f in plan.fields)), plan.splits)
-    lazy = to_device(lazy.select(pl.col(f.name).alias(column_name(f)) for f in plan.fields), plan.schema)
-    scope = context.scope({f.id: column_value(f, context.device) for f in plan.fields}, plan.bounds)
-    test = conjunction(plan.predicates, scope)
-    lazy = lazy if test is None else lazy.filter(test)
-    if plan.limit is not None:
-        lazy = head(lazy, plan.limit)
-    return Frame(lazy, scope.columns, table.frame.height)
+def _read_column(item: Field, known: ColumnStatistics, resident: MemoryTable | None, device: Device) -> Value:
+    """A column as its source, or the copy that a GPU keeps of a table, gives it."""
+    if device == "gpu" and differs(item) and (resident is None or item.dtype == types.INTERVAL):
+        raise NotOnDevice(f"columns of {types.type_name(item.dtype)} are read on the CPU")
+    scaled = resident is not None and resident.is_scaled_on_device(item.name)
+    nullable = item.nullable and not (known.exact and known.null_count == 0)
+    return Value(pl.col(item.name), item.dtype, Store.INT64 if scaled else Store.NATIVE, nullable=nullable)
 
 
 def _narrowest(table: Source) -> str:

@@ -38,6 +38,8 @@ from planner.physical import AggregateExec
 
 # No task reads more rows than this: it bounds what a 128-bit sum of 64-bit values can reach, with room to spare.
 _MANY_ROWS = 2**48
+_DEVICE_ROWS = 2**31 - 1  # of a column of cuDF
+_LIKELY = 1000  # times what fits: values are far from their bounds, and rows from theirs
 
 
 def aggregate(plan: AggregateExec, frame: Frame, context: Context) -> Frame:
@@ -96,12 +98,12 @@ def _columns_first(
     columns = dict(frame.columns)
     exprs: list[pl.Expr] = []
 
-    def as_column(expr: Expr) -> Expr:
-        if isinstance(expr, (Column, Literal)):
+    def as_column(expr: Expr, aggregated: bool) -> Expr:
+        if isinstance(expr, Column) or (isinstance(expr, Literal) and not aggregated):
             return expr
         if expr not in found:
             value = translate(expr, scope)
-            if value.is_literal:
+            if value.is_literal and not aggregated:
                 return expr
             item = new_field(context.fresh("argument"), value.dtype, value.nullable)
             exprs.append(value.expr.alias(column_name(item)))
@@ -109,7 +111,9 @@ def _columns_first(
             found[expr] = column(item)
         return found[expr]
 
-    done = [call.with_expressions([as_column(e) for e in call.expressions()]) for call in calls]
+    done = [
+        call.with_expressions([as_column(e, i == 0) for i, e in enumerate(call.expressions())]) for call in calls
+    ]
     return (Frame(frame.lazy.with_columns(exprs), columns, frame.max_rows) if exprs else frame), done
 
 
@@ -182,6 +186,8 @@ def _count_star(call: AggregateCall, group: Group) -> Value:
 def _count(argument: Argument) -> Value:
     expr = argument.expr
     counted = expr.drop_nulls().n_unique() if argument.call.distinct else expr.count()
+    if argument.call.distinct and argument.group.device == "gpu":
+        counted = counted.fill_null(0)  # cuDF counts no values as NULL
     if not argument.call.distinct and not argument.skips and argument.group.device == "cpu":
         counted = pl.len()
     bounds = (0, argument.group.max_rows if argument.group.max_rows is not None else INT64_MAX)
@@ -211,6 +217,8 @@ def _exact_sum(argument: Argument) -> tuple[Value, pl.Expr | None]:
     largest = max(abs(low), abs(high))
     rows = argument.group.max_rows
     device = argument.group.scope.device
+    if device == "gpu":
+        rows = min(rows or _DEVICE_ROWS, _DEVICE_ROWS)
     if rows is not None and largest * rows <= INT64_MAX:
         expr = _as_integer(value, Store.INT64, device).sum()
         bounds = (min(low * rows, 0), max(high * rows, 0))
@@ -219,7 +227,9 @@ def _exact_sum(argument: Argument) -> tuple[Value, pl.Expr | None]:
         expr = _as_integer(value, Store.INT128, device).sum()
         bounds = (min(low * _MANY_ROWS, 0), max(high * _MANY_ROWS, 0))
         return Value(or_null(expr, argument), dtype, Store.INT128, bounds, argument.skips), None
-    if device == "gpu" and types.is_integer(value.dtype) and fits((low, high), INT64_MAX + 1):
+    # Of decimals only where it will hardly wrap: where it does, the fragment has to run again.
+    unlikely = value.store is Store.INT64 and rows is not None and largest * rows <= _LIKELY * INT64_MAX
+    if device == "gpu" and (unlikely or types.is_integer(value.dtype)) and fits((low, high), INT64_MAX + 1):
         integer = _as_integer(value, Store.INT64, device)
         bounds = (-INT64_MAX, INT64_MAX)
         held = Value(or_null(integer.sum(), argument), dtype, Store.INT64, bounds, argument.skips)
@@ -306,11 +316,19 @@ def _mean_moment(argument: Argument) -> Value:
     return Value(or_null(mean.cast(polars_dtype(dtype)), argument), dtype)
 
 
-def _min(argument: Argument) -> Value:
+def _min(argument: Argument) -> Value | Composed:
     value = argument.value
     if value.dtype == types.INTERVAL:
         raise UnsupportedError("min of an INTERVAL cannot be computed yet")
-    return replace(value, expr=value.expr.min(), nullable=argument.skips)
+    smallest = replace(value, expr=value.expr.min(), nullable=argument.skips)
+    if argument.group.device == "cpu" or not types.is_float(value.dtype):
+        return smallest
+
+    def combine(least: pl.Expr, count: pl.Expr) -> Value:  # cuDF finds none among NaN alone
+        nan = pl.lit(float("nan"), dtype=polars_dtype(value.dtype))
+        return replace(smallest, expr=pl.when(least.is_null() & (count > 0)).then(nan).otherwise(least))
+
+    return Composed((smallest.expr, value.expr.count()), combine)
 
 
 def _max(argument: Argument) -> Value:
@@ -374,7 +392,10 @@ def _string_agg(argument: Argument) -> Value:
         expr = expr.unique(maintain_order=True)
     if separator.value is None:
         return Value(literal_expr(None, types.VARCHAR), types.VARCHAR)
-    return Value(or_null(expr.str.join(separator.value), argument), types.VARCHAR)
+    joined = expr.str.join(separator.value)
+    if argument.group.device == "gpu":
+        joined = joined.first()  # cuDF makes no row of no rows
+    return Value(or_null(joined, argument), types.VARCHAR)
 
 
 def _any_value(argument: Argument) -> Value:

@@ -70,7 +70,12 @@ def row_number(plan: RowNumberExec, frame: Frame, context: Context) -> Frame:
     scope = context.scope(frame.columns)
     lazy = sort_by(frame.lazy, plan.order, scope) if plan.order else frame.lazy
     name = column_name(plan.field)
-    number = pl.int_range(1, pl.len() + 1, dtype=pl.Int64)
+    if context.device == "gpu":  # cuDF has no ranges: it adds up ones
+        one = context.fresh("one")
+        lazy = lazy.with_columns(pl.lit(1, dtype=pl.Int64).alias(one))
+        number = pl.col(one).cum_sum()
+    else:
+        number = pl.int_range(1, pl.len() + 1, dtype=pl.Int64)
     if plan.partition:
         number = number.over([frame.columns[c.id].expr for c in plan.partition])
     columns = {**frame.columns, plan.field.id: Value(pl.col(name), plan.field.dtype, nullable=False)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from statistics import median
 
+from executor.device_frames import DeviceTimes
 from planner.record import record
 
 
@@ -65,5 +66,6 @@ class QueryMetrics:
 
     stages: dict[int, StageMetrics] = field(default_factory=dict)
     fallbacks: list[Fallback] = field(default_factory=list)
+    device: DeviceTimes = field(default_factory=DeviceTimes)
     spilled_bytes: int = 0
     seconds: float = 0.0

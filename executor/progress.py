@@ -72,6 +72,10 @@ class QueryProgress:
         waiting = {s.id: _Entry(s) for s in stages if s.id not in begun}
         self._entries = {**begun, **waiting}  # at once: another thread may be looking
 
+    def forget(self) -> None:
+        """Say that the query begins anew."""
+        self._entries = {}
+
     def tell(self, stage: Stage, tasks_done: int, rows: int, size: int) -> None:
         """Say how far a stage is: the first time when it begins, the last time with all of its tasks done."""
         entry = self._entries.get(stage.id)

@@ -34,13 +34,23 @@ class ColumnStatistics:
 
 @record
 class TableStatistics:
-    """Rows (None: unknown), whether the count is exact, the columns by name, and whether the rows are in Parquet files
-    (which a GPU decodes by itself)."""
+    """What is known of a table.
+
+    Args:
+        rows: None if it is not known how many there are.
+        exact: whether that is their number.
+        columns: by name.
+        parquet: whether the rows are in Parquet files, which a GPU decodes by itself.
+        resident: bytes of the columns that the GPU's memory holds a copy of.
+        reads: how many queries have read the table, if it is in memory.
+    """
 
     rows: float | None = None
     exact: bool = False
     columns: Mapping[str, ColumnStatistics] = field(default_factory=dict)
     parquet: bool = False
+    resident: float = 0.0
+    reads: int = 0
 
 
 @record

@@ -27,12 +27,12 @@ class Cost:
 
 @record
 class ClusterInfo:
-    """Where the query runs: nodes, cores a node, bytes of memory a node may use, and whether that is this process."""
+    """Where the query runs: nodes, cores a node, bytes of memory a node may use, and GPUs that kernels can run on."""
 
     nodes: int = 1
     cpus: int = 1
     memory_limit: int = 8 * 2**30
-    local: bool = False
+    gpus: int = 0
 
 
 @record

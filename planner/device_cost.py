@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from planner.cost import CostModel
@@ -100,21 +101,53 @@ def choose(done: Work | None, rates: Rates) -> tuple[Device, str]:
         return "cpu", "how many rows it reads is not known"
     if done.resident > rates.gpu.memory * USABLE:
         return "cpu", f"needs {_size(done.resident)}, over {USABLE:.0%} of the GPU's {_size(rates.gpu.memory)}"
-    cpu, gpu = seconds(done, rates.cpu), seconds(done, rates.gpu)
+    cpu, gpu = on_cpu(done, rates), on_gpu(done, rates)
+    cpus, gpus = _several(done, rates.nodes, "nodes"), _several(done, rates.gpus, "GPUs")
     if gpu.total * MARGIN < cpu.total:
-        return "gpu", f"about {_time(gpu.total)}, on the CPU {_time(cpu.total)}"
-    return "cpu", f"about {_time(cpu.total)}, on the GPU {_time(gpu.total)}, {gpu.most}"
+        return "gpu", f"about {_time(gpu.total)}{gpus}, on the CPU {_time(cpu.total)}{cpus}"
+    return "cpu", f"about {_time(cpu.total)}{cpus}, on the GPU {_time(gpu.total)}{gpus}, {gpu.most}"
 
 
-def seconds(done: Work, rates: DeviceRates) -> Seconds:
-    """What work takes on a device; its tasks run one after the other."""
+def expected(stages: Sequence[Stage], context: PhysicalContext) -> float | None:
+    """Seconds that stages take in all, each on the device that was chosen for it; None if that is not known of one."""
+    rates = context.devices
+    assert isinstance(rates, Rates)
+    total = 0.0
+    for stage in stages:
+        done = work(stage, context.estimates, context.model)
+        if done is None:
+            return None
+        total += (on_gpu(done, rates) if stage.device == "gpu" else on_cpu(done, rates)).total
+    return total
+
+
+def on_cpu(done: Work, rates: Rates) -> Seconds:
+    """What a stage takes on the CPUs of all nodes."""
+    return seconds(done, rates.cpu, rates.nodes)
+
+
+def on_gpu(done: Work, rates: Rates) -> Seconds:
+    """What a stage takes on all GPUs."""
+    return seconds(done, rates.gpu, rates.gpus)
+
+
+def seconds(done: Work, rates: DeviceRates, devices: int = 1) -> Seconds:
+    """What work takes on so many devices of a kind, each of which runs one task after the other."""
+    tasks = max(done.tasks, 1)
+    share = -(-tasks // devices) / tasks  # of all the work, what the busiest device does
     kernels = done.stream / rates.stream + done.join / rates.join + done.group / rates.group + done.sort / rates.sort
     return Seconds(
-        copies=done.copied / rates.upload + done.returned / rates.download,
-        parquet=done.decoded / rates.decode,
-        kernels=kernels,
-        starts=done.tasks * (rates.start + done.operators * rates.launch),
+        copies=(done.copied / rates.upload + done.returned / rates.download) * share,
+        parquet=done.decoded / rates.decode * share,
+        kernels=kernels * share,
+        starts=done.tasks * (rates.start + done.operators * rates.launch) * share,
     )
+
+
+def _several(done: Work, devices: int, name: str) -> str:
+    """In words, on how many devices of a kind the tasks run, where it is not one."""
+    used = min(done.tasks, devices)
+    return f" on {used} {name}" if used > 1 else ""
 
 
 def work(stage: Stage, estimates: Estimates, model: CostModel) -> Work | None:
@@ -138,12 +171,13 @@ def _add(done: Work, node: PhysicalPlan, estimates: Estimates, model: CostModel)
     read = [i.rows or 0.0 for i in inputs]
     match node:
         case ScanExec(table):
-            statistics = table.statistics(())
+            statistics = table.statistics(tuple(dict.fromkeys(f.name for f in node.fields)))
             size = read_bytes(node, estimates)
             if statistics.parquet:
                 done.decoded += size
             else:
-                done.copied += size
+                # The copy is kept. A table that was read so many times is taken to be read as many times more.
+                done.copied += max(size - statistics.resident, 0.0) / (1 + statistics.reads)
             tested = rows if statistics.rows is None else statistics.rows
             done.stream += model.filter(tested).cpu * len(node.predicates)
         case InputExec():

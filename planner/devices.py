@@ -44,10 +44,13 @@ class DeviceRates:
 
 @record
 class Rates:
-    """A GPU and the cores beside it, between which every stage has a choice."""
+    """A GPU and the cores of a node, between which every stage has a choice; and how many there are of each, so many
+    tasks of a stage can run at once."""
 
     cpu: DeviceRates
     gpu: DeviceRates
+    nodes: int = 1
+    gpus: int = 1
 
 
 def default_cpu(cores: int) -> DeviceRates:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
 from planner.algorithms import plan_physical
-from planner.device_cost import place
+from planner.device_cost import MARGIN, expected, place
+from planner.devices import Rates
 from planner.dynamic_filters import DynamicFilter, plan_filters
 from planner.estimates import Estimates
 from planner.exchange import ensure_distribution
@@ -64,12 +65,33 @@ class PhysicalQuery:
 def plan_query(plan: LogicalPlan, context: PhysicalContext) -> PhysicalQuery:
     """Plan an optimized query down to its stages."""
     local = plan_physical(plan, context)
-    partitions = context.partitions or choose_partitions(
-        local, context.estimates, context.memory_limit, context.nodes
-    )
+    partitions = context.partitions or _partitions(local, context)
     if context.staged:
         partitions = max(partitions, _STAGED)
-    return _spread(local, partitions, context)
+    planned = _spread(local, partitions, context)
+    return planned if context.staged or context.partitions else _for_gpus(planned, local)
+
+
+def on_cpu(query: PhysicalQuery) -> PhysicalQuery:
+    """The same query, with every stage on the CPU."""
+    stages = tuple(replace(s, device="cpu", why="") for s in query.graph.stages)
+    return replace(
+        query, graph=replace(query.graph, stages=stages), context=replace(query.context, devices="cpu")
+    )
+
+
+def _for_gpus(planned: PhysicalQuery, local: PhysicalPlan) -> PhysicalQuery:
+    """A query in as many tasks as there are GPUs rather than nodes, if it is clearly expected to be faster so."""
+    context = planned.context
+    if not isinstance(context.devices, Rates) or context.devices.gpus == context.nodes:
+        return planned
+    other = replace(context, nodes=context.devices.gpus, estimates=Estimates(context.estimates))
+    partitions = _partitions(local, other)
+    if partitions == planned.partitions:
+        return planned
+    found = _spread(local, partitions, other)
+    before, after = (expected(q.graph.stages, q.context) for q in (planned, found))
+    return found if before is not None and after is not None and after * MARGIN < before else planned
 
 
 def plan_rest(query: PhysicalQuery, sizes: Mapping[int, StageSizes | None], finished: int) -> PhysicalQuery:
@@ -90,6 +112,10 @@ def plan_rest(query: PhysicalQuery, sizes: Mapping[int, StageSizes | None], fini
     planned = _spread(local, partitions, context, rest.started, stages, filters)
     changes = (f"after stage {finished}: {change}" for change in _changes(query, planned))
     return replace(planned, changes=(*query.changes, *changes))
+
+
+def _partitions(local: PhysicalPlan, context: PhysicalContext) -> int:
+    return choose_partitions(local, context.estimates, context.memory_limit, context.nodes)
 
 
 def _is_forced(context: PhysicalContext) -> bool:
@@ -138,7 +164,7 @@ def _keyed(spread: PhysicalPlan, origins: Mapping[int, Origin], graph: StageGrap
 def _partitions_again(local: PhysicalPlan, started: Mapping[int, StartedStage], context: PhysicalContext) -> int:
     """The tasks for the rest of a query. If it reads hash partitions, a divisor of their number, so that they can be
     read as they are; of too large ones tasks divide their own share."""
-    wanted = choose_partitions(local, context.estimates, context.memory_limit, context.nodes)
+    wanted = _partitions(local, context)
     read = [started[n.stage].placement for n in walk(local) if isinstance(n, InputExec)]
     made = max((p.tasks for p in read if p.keys or p.order), default=1)
     if made == 1:

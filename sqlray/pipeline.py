@@ -10,7 +10,6 @@ import pyarrow as pa
 from executor.analyze import AnalyzingRunner
 from executor.arrow_output import to_arrow
 from executor.cancellation import Cancellation
-from executor.device_rates import measured_rates
 from executor.devices import choice, require
 from executor.driver import Execution
 from executor.progress import QueryProgress
@@ -52,7 +51,7 @@ class PlannedQuery:
 
     @property
     def _settings(self) -> RunSettings:
-        require(self.options.device)
+        require(self.options.device, self.backend.gpu_absence)
         return RunSettings(self.options.memory_limit, self.options.temp_directory)
 
     def _runner(self, cancellation: Cancellation, progress: StageProgress) -> Runner:
@@ -81,9 +80,10 @@ class PlannedQuery:
         else:
             text, how = explain_query(query, stages=metrics.stages), "stage by stage"
         spilled = f", {metrics.spilled_bytes / 1e6:.1f} MB spilled" if metrics.spilled_bytes else ""
+        device = f"\nOn the GPU: {metrics.device}" if metrics.device.kernels else ""
         fallbacks = "".join(f"\nOn the CPU, not the GPU: stage {f.stage}: {f.reason}" for f in metrics.fallbacks)
         changes = "".join(f"\nPlanned again {change}" for change in query.changes)
-        return f"{text}\n\nTotal {metrics.seconds:.3f} s, {how}{spilled}{changes}{fallbacks}"
+        return f"{text}\n\nTotal {metrics.seconds:.3f} s, {how}{spilled}{changes}{device}{fallbacks}"
 
     def batches(self, execution: Execution) -> Iterator[pa.RecordBatch]:
         """The rows of an execution as record batches of ``schema``."""
@@ -101,19 +101,20 @@ def plan(bound: LogicalPlan, names: tuple[str, ...], options: Options, backend: 
     estimator = Estimator()
     optimized = optimize(bound, OptimizerContext(estimator, frozenset(options.disabled_rules)))
     cluster = backend.cluster(options.memory_limit)
+    devices = choice(options.device, cluster.gpus, backend.known_rates)
     context = PhysicalContext(
         estimator,
         partitions=options.partitions,
         staged=options.staged,
-        nodes=cluster.nodes,
+        nodes=cluster.gpus if devices == "gpu" else cluster.nodes,
         memory_limit=cluster.memory_limit,
         broadcast_limit=options.broadcast_limit,
         skew_limit=options.skew_limit,
-        devices=choice(options.device, cluster.local),
+        devices=devices,
     )
     physical = plan_query(optimized, context)
     if isinstance(context.devices, Rates) and any(s.device == "gpu" for s in physical.graph.stages):
-        measured = measured_rates()
+        measured = backend.measured_rates()
         if measured is not None and measured != context.devices:  # before the first stage on a GPU: see where it pays
             physical = plan_query(optimized, replace(context, devices=measured, estimates=Estimates()))
     return PlannedQuery(bound, optimized, physical, names, options, backend, estimator)

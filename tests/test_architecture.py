@@ -24,7 +24,7 @@ FIRST_PARTY: dict[str, frozenset[str]] = {
 # Third-party packages that each package may import at all, besides the standard library.
 THIRD_PARTY: dict[str, frozenset[str]] = {
     "planner": frozenset({"pyarrow", "numpy", "sqlglot"}),
-    "executor": frozenset({"pyarrow", "numpy", "polars", "pandas", "ray", "cudf_polars"}),
+    "executor": frozenset({"pyarrow", "numpy", "polars", "pandas", "ray", "cudf_polars", "pylibcudf"}),
     "sqlray": frozenset(
         {
             "pyarrow",
@@ -47,7 +47,8 @@ RAY_FILES = frozenset({"executor/runners/ray.py"})
 # What may be imported inside a function: optional or heavy packages, our modules that import one on top, and
 # the command's parts that most calls of it do not need.
 LAZY = frozenset(
-    {"ray", "pandas", "duckdb", "prompt_toolkit", "rich", "pygments", "polars", "tpchgen_cli", "cudf_polars", "IPython"}
+    {"ray", "pandas", "duckdb", "prompt_toolkit", "rich", "pygments", "polars", "tpchgen_cli", "IPython"}
+    | {"cudf_polars", "pylibcudf"}
     | {"resource"}  # only on Unix
 )
 LAZY_PARTS = frozenset({"sqlray.shell", "sqlray.tpch"})
@@ -146,7 +147,7 @@ def test_packages_are_typed(package: str) -> None:
 
 def test_import_sqlray_is_light() -> None:
     """`import sqlray` loads no package that most queries do not need."""
-    heavy = ("ray", "pandas", "duckdb", "prompt_toolkit", "rich", "pygments", "tpchgen_cli", "cudf_polars")
+    heavy = ("ray", "pandas", "duckdb", "prompt_toolkit", "rich", "pygments", "tpchgen_cli", "cudf_polars", "pylibcudf")
     code = f"import sys, sqlray; print(*[name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.split() == []

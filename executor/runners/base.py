@@ -8,11 +8,17 @@ from typing import Protocol
 
 import polars as pl
 
+from executor.device_frames import DeviceTimes
 from executor.metrics import Fallback, TaskMetrics
+from planner.devices import Device
 from planner.expr import Field, Schema, SortKey
 from planner.physical import InputExec, Partitioning
 from planner.stages import Stage
 from planner.started import StageSizes
+
+
+class LostWithGpu(Exception):
+    """The last GPU is gone, and with it rows that only a GPU could compute again."""
 
 
 class Block(Protocol):
@@ -79,12 +85,17 @@ class Runner(Protocol):
         """What ran on the CPU so far because the GPU could not run it."""
         ...
 
+    @property
+    def device_times(self) -> DeviceTimes:
+        """What tasks took on GPUs so far."""
+        ...
+
     def tasks(self, stage: Stage) -> tuple[TaskMetrics, ...]:
         """What the tasks of a finished stage took; none where tasks are not told apart."""
         ...
 
-    def has_room(self) -> bool:
-        """Whether another stage could start at once. One that waits may still be planned otherwise."""
+    def has_room(self, device: Device) -> bool:
+        """Whether another stage for a device could start at once. One that waits may still be planned otherwise."""
         ...
 
     def submit(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> None:
@@ -97,11 +108,15 @@ class Runner(Protocol):
         Raises:
             ExecutionError: a task failed.
             CancelledError: the query was cancelled.
+            LostWithGpu: rows are lost that only a GPU could compute again, and there is none any more.
         """
         ...
 
     def stream(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> Iterator[pl.DataFrame]:
-        """Run the last stage and hand over its rows, tasks in order."""
+        """Run the last stage and hand over its rows, tasks in order.
+
+        Raises: as ``wait``.
+        """
         ...
 
     def distinct(self, output: StageOutput, column: Field) -> pl.Series:
@@ -118,5 +133,5 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop what runs and forget everything."""
+        """Stop what runs and forget everything but what it took: the query may begin anew."""
         ...

@@ -14,16 +14,20 @@ from dataclasses import dataclass, field
 import polars as pl
 import pyarrow as pa
 
-from executor.blocks import BlockStore, StoredBlock, lazy
+from executor import device_rates, devices
+from executor.blocks import BlockStore, Computed, StoredBlock, lazy
 from executor.cancellation import Cancellation
+from executor.device_frames import DeviceTimes
+from executor.devices import GpuAbsence
 from executor.driver import Execution
 from executor.kernels import KernelOptions
 from executor.metrics import Fallback, TaskMetrics
 from executor.ranges import every
 from executor.runners.backend import RunSettings
 from executor.runners.base import Block, StageOutput, StageProgress, input_blocks
-from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task
+from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task, undivided
 from planner.cost import ClusterInfo
+from planner.devices import Device, Rates
 from planner.errors import CancelledError
 from planner.expr import Field, SortKey, column_name
 from planner.physical import InputExec
@@ -44,6 +48,7 @@ class LocalRunner:
     cancellation: Cancellation
     progress: StageProgress = lambda stage, tasks, rows, size: None
     fallbacks: list[Fallback] = field(default_factory=list)
+    device_times: DeviceTimes = field(default_factory=DeviceTimes)
     _submitted: list[tuple[Stage, Inputs]] = field(default_factory=list)
 
     @property
@@ -53,7 +58,7 @@ class LocalRunner:
     def tasks(self, stage: Stage) -> tuple[TaskMetrics, ...]:
         return ()
 
-    def has_room(self) -> bool:
+    def has_room(self, device: Device) -> bool:
         return not self._submitted
 
     def submit(self, stage: Stage, inputs: Inputs) -> None:
@@ -65,12 +70,12 @@ class LocalRunner:
         self.progress(stage, 0, 0, 0)
         for task in range(stage.tasks):
 
-            def take(frame: pl.DataFrame, done: int = task) -> bool:
-                sink.take(frame, done)
+            def take(rows: Computed, done: int = task) -> bool:
+                sink.take(rows, done)
                 self.progress(stage, done, sink.rows, sink.bytes)
                 return self.cancellation.requested
 
-            self._run_task(stage, inputs, task, take)
+            self._run_task(stage, inputs, task, take, undivided(stage.output))
             self.progress(stage, task + 1, sink.rows, sink.bytes)
         partitions = sink.finish()
         self.progress(stage, stage.tasks, sink.rows, sink.bytes)
@@ -97,12 +102,13 @@ class LocalRunner:
                 self.progress(stage, 0, 0, 0)
                 for task in range(stage.tasks):
 
-                    def take(frame: pl.DataFrame, done: int = task) -> bool:
+                    def take(batch: Computed, done: int = task) -> bool:
                         nonlocal rows, size
-                        rows += frame.height
-                        size += int(frame.estimated_size())
+                        assert isinstance(batch, pl.DataFrame)
+                        rows += batch.height
+                        size += int(batch.estimated_size())
                         self.progress(stage, done, rows, size)
-                        return offer(frame)
+                        return offer(batch)
 
                     self._run_task(stage, inputs, task, take)
                     if abandoned.is_set() or self.cancellation.requested:
@@ -126,10 +132,13 @@ class LocalRunner:
             abandoned.set()
             worker.join()
 
-    def _run_task(self, stage: Stage, inputs: Inputs, task: int, take: Callable[[pl.DataFrame], bool]) -> None:
+    def _run_task(
+        self, stage: Stage, inputs: Inputs, task: int, take: Callable[[Computed], bool], keep: bool = False
+    ) -> None:
+        """Run a task; ``keep`` lets rows stay on the GPU that computed them."""
         plan = task_plan(stage, task)
         options = KernelOptions(device=stage.device)
-        context = TaskContext(self.store, self.memory_limit, self.cancellation, options)
+        context = TaskContext(self.store, self.memory_limit, self.cancellation, options, keep, self.device_times)
         reasons = run_task(plan, task_inputs(stage, task, inputs), take, context)
         self.fallbacks += [Fallback(stage.id, reason) for reason in reasons]
 
@@ -184,7 +193,16 @@ class LocalBackend:
     """Queries run in this process: nothing has to be started."""
 
     def cluster(self, memory_limit: int) -> ClusterInfo:
-        return ClusterInfo(1, os.cpu_count() or 1, memory_limit, local=True)
+        return ClusterInfo(1, os.cpu_count() or 1, memory_limit, gpus=0 if devices.gpu_absence() else 1)
+
+    def gpu_absence(self) -> GpuAbsence | None:
+        return devices.absence_here()
+
+    def known_rates(self) -> Rates | None:
+        return device_rates.known_rates()
+
+    def measured_rates(self) -> Rates | None:
+        return device_rates.measured_rates()
 
     def runner(self, settings: RunSettings, cancellation: Cancellation, progress: StageProgress) -> LocalRunner:
         return LocalRunner(*resources(settings), cancellation, progress)

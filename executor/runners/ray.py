@@ -1,8 +1,11 @@
 """Tasks on a Ray cluster: blocks lie in Ray's object store, and a worker or node that dies costs time, no rows.
 
-A task takes a node's CPUs and its kernels use as many threads. Ray moves blocks to where they are read, prefers nodes
-that hold them, spills them to disk, and runs tasks again whose worker or output is lost. The driver holds references
-and counts alone.
+A task takes a node's CPUs and its kernels use as many threads; or it takes a GPU and no CPU, so that the CPUs of its
+node are free for tasks of other stages. Ray moves blocks to where they are read, prefers nodes that hold them, spills
+them to disk, and runs tasks again whose worker or output is lost. The driver holds references and counts alone.
+
+A task for a GPU can run only where there is one, and so can what Ray runs again for lost rows. When the last GPU of a
+cluster goes, tasks that wait for it are started anew for the CPU; and if rows are lost with it, so is the query.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,15 +38,18 @@ from ray.exceptions import (
     TaskCancelledError,
     WorkerCrashedError,
 )
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from executor.blocks import to_block, to_frame
 from executor.cancellation import Cancellation
+from executor.device_frames import DeviceTimes
+from executor.devices import GpuAbsence
 from executor.driver import Execution
 from executor.kernels import KernelOptions
 from executor.metrics import Fallback, TaskMetrics
 from executor.runners import bootstrap
 from executor.runners.backend import RunSettings
-from executor.runners.base import Block, Runner, StageOutput, StageProgress, input_blocks
+from executor.runners.base import Block, LostWithGpu, Runner, StageOutput, StageProgress, input_blocks
 from executor.runners.worker import (
     BlocksTable,
     ClusterInput,
@@ -55,6 +62,7 @@ from executor.sources.base import engine_schema
 from executor.sources.memory import MemoryTable
 from planner.catalog import ColumnStatistics, Split, TableStatistics
 from planner.cost import ClusterInfo
+from planner.devices import Device, Rates
 from planner.errors import ExecutionError, SqlrayError, UnsupportedError
 from planner.errors import OutOfMemoryError as QueryOutOfMemoryError
 from planner.expr import Field, SortKey, column_name
@@ -76,9 +84,16 @@ _MOST_OBJECTS = 10_000  # blocks of one shuffle; beyond, tasks give back bundles
 _USABLE = 0.8  # of the memory that Ray leaves to the processes of a node
 _SIDE_BY_SIDE = 2  # small tasks that run on a node at a time, so that one computes while the other stores or fetches
 _HOLDS = 3  # times its input that a task may hold
+_LOOK = 2.0  # seconds between looks at whether there still is a GPU
+_LAG = 2.0  # seconds until the cluster tells that a GPU is free again
+_MEASURING = 60.0  # seconds that a query waits for its devices to be measured
+_PROCESS = 3.0  # seconds that a process takes to start (0.8 measured), to load cuDF (0.6) and to reach its GPU
+_GONE = "no node of the cluster has a GPU any more"
 
 cloudpickle.register_pickle_by_value(bootstrap)  # type: ignore[no-untyped-call]
 _run = ray.remote(bootstrap.run_in_worker)
+# In a process of its own: cuDF stays with the GPU that it began with, and the next task may be given another one.
+_run_apart = ray.remote(max_calls=1)(bootstrap.run_in_worker)
 _shape = ray.remote(num_cpus=0)(bootstrap.shape)
 _free_cpus = ray.remote(num_cpus=0)(bootstrap.free_cpus)
 
@@ -99,6 +114,7 @@ class _Attempt:
     stage: Stage
     task: int
     inputs: Mapping[int, StageOutput]
+    device: Device
     claim: float
     memory_limit: int
     schema: pa.Schema | None = None
@@ -249,18 +265,78 @@ class RayBackend:
         self._digest = bootstrap.digest(root)
         self._archive = ray.put(bootstrap.pack(root))
         self._claimed: dict[ObjectRef[Any], float] = {}
+        self._on_gpus: set[ObjectRef[Any]] = set()
+        self._gpus_used = 0  # at once, until …
+        self._gpu_ended = -inf  # … this moment
+        self._rates: dict[tuple[str, str], Rates | None] = {}  # what was asked for, by node
         self._queries = itertools.count(1)
         self._tables: weakref.WeakKeyDictionary[MemoryTable, DatasetTable] = weakref.WeakKeyDictionary()
 
     def cluster(self, memory_limit: int) -> ClusterInfo:
-        nodes = _nodes()
-        available = min(int(n.get("memory", memory_limit) * _USABLE) for n in nodes)
-        return ClusterInfo(len(nodes), min(int(n["CPU"]) for n in nodes), min(memory_limit, available))
+        return _cluster(_alive(), memory_limit)
+
+    def gpu_absence(self) -> GpuAbsence | None:
+        if _gpus(_alive()):
+            return None
+        return GpuAbsence("no node of the cluster has a GPU", "add a node that has one with `ray start --address=…`")
+
+    def known_rates(self) -> Rates | None:
+        return self._ask_for_rates("known", _PATIENCE)
+
+    def measured_rates(self) -> Rates | None:
+        return self._ask_for_rates("measured", _MEASURING)
+
+    def _ask_for_rates(self, function: str, patience: float) -> Rates | None:
+        """Ask a worker on a node with a GPU, always the same one, so that it finds the file that it wrote."""
+        alive = _alive()
+        gpus, nodes = _gpus(alive), _cpus(alive)
+        free = self._free_gpus(sum(gpus.values()))
+        if free == 0:
+            return None
+        key = function, min(gpus)
+        if key not in self._rates:
+            self._rates[key] = self._rates_of(*key, min(nodes), patience)
+        found = self._rates[key]
+        if found is None:
+            return None
+        start = found.gpu.start + (_PROCESS if max(gpus.values()) > 1 else 0.0)
+        return Rates(found.cpu, replace(found.gpu, start=start), len(nodes), free)
+
+    def _rates_of(self, function: str, node: str, cpus: int, patience: float) -> Rates | None:
+        """What a worker on a node with a GPU tells; None if it does not within so many seconds."""
+        measures = function == "measured"
+        options = {
+            "num_cpus": self._claim(cpus) if measures else 0,
+            "num_gpus": 1 if measures else 0,
+            "num_returns": 2,
+            "name": f"sqlray: {function} rates",
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True),
+        }
+        told = _run.options(**options).remote(self._digest, self._archive, cpus, f"{function}_rates")[0]
+        if measures:
+            self._on_gpus.add(told)
+        try:
+            rates: Rates | None = ray.get(told, timeout=patience)
+        except RayError:  # it failed, or the GPU is not to be had: a query must not wait for that, nor fail
+            ray.cancel(told, force=False)
+            return None
+        finally:
+            self.ended(told)
+        return rates
+
+    def _free_gpus(self, gpus: int) -> int:
+        """How many of the cluster's GPUs are to be had: those that nobody has, or tasks from here."""
+        lately = self._gpus_used if time.monotonic() < self._gpu_ended + _LAG else 0
+        ours = max(len(self._on_gpus), lately)
+        available: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+        return min(gpus, int(available.get("GPU", 0.0)) + ours)
 
     def runner(self, settings: RunSettings, cancellation: Cancellation, progress: StageProgress) -> RayRunner:
-        cluster = self.cluster(settings.memory_limit)
+        alive = _alive()
+        cluster = _cluster(alive, settings.memory_limit)
         claim = self._claim(cluster.cpus)
-        return RayRunner(self, settings, cluster, claim, next(self._queries), cancellation, progress)
+        most = max(_gpus(alive).values(), default=0)
+        return RayRunner(self, settings, cluster, claim, next(self._queries), cancellation, progress, most)
 
     def _claim(self, cpus: int) -> float:
         """The CPUs that each task of a query asks for: a node's, or what others leave where that is less. An actor that
@@ -292,16 +368,20 @@ class RayBackend:
             count,
             attempt.memory_limit,
             settings.temp_directory,
-            KernelOptions(device=stage.device),
+            KernelOptions(device=attempt.device),
             attempt.schema,
             bundles,
         )
         payload, tables = dump_task(sent, _detached)
         name = f"sqlray query {runner.query} stage {stage.id}: {stage.name}"
         returned = 1 + (len(bundles) or count)
-        refs = self._remote(name, runner, attempt.claim, returned, "run", payload, len(tables), *tables, *blocks)
+        gpu = attempt.device == "gpu"
+        sent_on = payload, len(tables), *tables, *blocks
+        refs = self._remote(name, runner, attempt.claim, returned, "run", *sent_on, gpu=gpu)
         attempt.partitions = refs[1:]
         self._claimed[refs[0]] = attempt.claim
+        if gpu:
+            self._on_gpus.add(refs[0])
         return refs[0]
 
     def merge(self, stage: Stage, bundle: list[ObjectRef[Any]], size: int, runner: RayRunner) -> list[ObjectRef[Any]]:
@@ -314,16 +394,29 @@ class RayBackend:
         return self._remote(f"sqlray query {runner.query}: {what}", runner, 1, 2, function, *arguments)[0]
 
     def _remote(
-        self, name: str, runner: RayRunner, cpus: float, count: int, function: str, *arguments: Any
+        self,
+        name: str,
+        runner: RayRunner,
+        cpus: float,
+        count: int,
+        function: str,
+        *arguments: Any,
+        gpu: bool = False,
     ) -> list[ObjectRef[Any]]:
         options = {"num_cpus": cpus, "num_returns": count, "max_retries": _RETRIES, "name": name}
         sent = (self._digest, self._archive, runner.cluster.cpus, function, *arguments)
-        refs: list[ObjectRef[Any]] = _run.options(**options).remote(*sent)
+        run = _run_apart if gpu and runner.gpus_of_a_node > 1 else _run
+        refs: list[ObjectRef[Any]] = run.options(**options, num_gpus=1 if gpu else 0).remote(*sent)
         return refs
 
     def ended(self, report: ObjectRef[Any]) -> None:
         """Note that a task runs no more."""
         self._claimed.pop(report, None)
+        if report in self._on_gpus:
+            now = time.monotonic()
+            before = self._gpus_used if now < self._gpu_ended + _LAG else 0
+            self._gpus_used, self._gpu_ended = max(before, len(self._on_gpus)), now
+            self._on_gpus.discard(report)
 
     def _with_own_splits(self, plan: PhysicalPlan) -> PhysicalPlan:
         """A task's plan in which the tables whose rows are on the cluster, or in memory here, have the task's alone."""
@@ -375,11 +468,16 @@ class RayRunner:
     query: int
     cancellation: Cancellation
     progress: StageProgress
+    gpus_of_a_node: int = 0
     spilled_bytes: int = 0
     fallbacks: list[Fallback] = field(default_factory=list)
+    device_times: DeviceTimes = field(default_factory=DeviceTimes)
     _attempts: dict[ObjectRef[Any], _Attempt] = field(default_factory=dict)
     _stages: dict[int, _Unfinished] = field(default_factory=dict)
     _metrics: dict[int, list[TaskMetrics]] = field(default_factory=dict)
+    _of_gpus: dict[int, StageOutput | None] = field(default_factory=dict)  # by stage: made there, or of what was
+    _gpus_gone: bool = False
+    _look_again: float = 0.0
 
     def tasks(self, stage: Stage) -> tuple[TaskMetrics, ...]:
         return tuple(self._metrics.get(stage.id, ()))
@@ -389,13 +487,25 @@ class RayRunner:
     ) -> None:
         """Start a stage. With a ``schema`` its blocks have these columns, under their users' names."""
         self._stages[stage.id] = _Unfinished(stage)
-        shared = self._side_by_side(stage, inputs)
-        claim, memory_limit = max(1.0, self.claim // shared), self.cluster.memory_limit // shared
+        on_gpu = stage.device == "gpu" and not self._gpus_gone
+        if on_gpu or any(i in self._of_gpus for i in stage.inputs):
+            self._of_gpus[stage.id] = None
+        elif stage.device == "gpu":
+            self.fallbacks.append(Fallback(stage.id, _GONE))
+        if on_gpu:  # beside a task on the CPUs, and those of the node's other GPUs
+            claim, shared = 0.0, self.gpus_of_a_node + 1
+        else:
+            shared = self._side_by_side(stage, inputs)
+            claim = max(1.0, self.claim // shared)
+        memory_limit = self.cluster.memory_limit // shared
         self.progress(stage, 0, 0, 0)
         for task in range(stage.tasks):
-            self._start(_Attempt(stage, task, inputs, claim, memory_limit, schema))
+            device: Device = "gpu" if on_gpu else "cpu"
+            self._start(_Attempt(stage, task, inputs, device, claim, memory_limit, schema))
 
-    def has_room(self) -> bool:
+    def has_room(self, device: Device) -> bool:
+        if device == "gpu" and not self._gpus_gone:
+            return sum(a.device == "gpu" for a in self._attempts.values()) < self.cluster.gpus
         return sum(a.claim for a in self._attempts.values()) < self.cluster.nodes * self.cluster.cpus
 
     def wait(self) -> tuple[Stage, StageOutput] | None:
@@ -405,8 +515,13 @@ class RayRunner:
             if unfinished.tasks == attempt.stage.tasks:
                 del self._stages[attempt.stage.id]
                 output = self._output(unfinished)
-                return attempt.stage, self._pinned(output) if _picks_rows(attempt.stage) else output
-            if self.has_room():
+                if _picks_rows(attempt.stage):
+                    output = self._pinned(output)
+                    self._of_gpus.pop(attempt.stage.id, None)
+                elif attempt.stage.id in self._of_gpus:
+                    self._of_gpus[attempt.stage.id] = output
+                return attempt.stage, output
+            if self.has_room("cpu") or self.has_room("gpu"):
                 return None
 
     def stream(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> Iterator[pl.DataFrame]:
@@ -417,7 +532,7 @@ class RayRunner:
                 self._finished(*self._next_report())
             report, (rows,) = unfinished.done.pop(task)
             if sum(report.rows):
-                yield to_frame(self._get(rows, _place(stage, task)))
+                yield to_frame(self._get(rows, _place(stage, task), made=True))
 
     def distinct(self, output: StageOutput, column: Field) -> pl.Series:
         name = column_name(column)
@@ -439,7 +554,7 @@ class RayRunner:
         return pl.concat(frames) if frames else None
 
     def free(self, output: StageOutput) -> None:
-        """Nothing to do: Ray frees a block with the last reference to it."""
+        """Nothing to do: Ray frees a block with the last reference to it, and the driver gives up its own."""
 
     def close(self) -> None:
         unfinished = list(self._attempts)
@@ -452,6 +567,35 @@ class RayRunner:
             timer.start()
         self._attempts.clear()
         self._stages.clear()
+        self._metrics.clear()
+        self._of_gpus.clear()
+
+    def _look_after_gpus(self, made: Sequence[ObjectRef[Any]] = ()) -> None:
+        """Once no node has a GPU any more, start what waits for one on the CPU.
+
+        Args:
+            made: what the caller waits for, of tasks that have finished.
+
+        Raises:
+            LostWithGpu: rows are lost that Ray would compute again on a GPU.
+        """
+        now = time.monotonic()
+        if not self._of_gpus or now < self._look_again:
+            return
+        self._look_again = now + _LOOK
+        if _gpus(_alive()):
+            return
+        self._gpus_gone = True
+        for report, attempt in [(r, a) for r, a in self._attempts.items() if a.device == "gpu"]:
+            if not _are_there([report]):
+                ray.cancel(report, force=False)
+                self.backend.ended(report)
+                del self._attempts[report]
+                self.fallbacks.append(Fallback(attempt.stage.id, _GONE))
+                self._start(replace(attempt, device="cpu", claim=self.claim, partitions=[]))
+        known = [b.ref for output in self._of_gpus.values() if output is not None for b in _remote(output.blocks())]
+        if not _are_there([*made, *known]):
+            raise LostWithGpu(_GONE)
 
     def _side_by_side(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> int:
         """The tasks of a stage that share a node: several where there are more than nodes, and they are small."""
@@ -504,14 +648,14 @@ class RayRunner:
         pick other rows, and readers of the stage, or of its partitions, would not see the same ones."""
 
         def pin(block: RemoteBlock) -> RemoteBlock:
-            return replace(block, ref=ray.put(self._get(block.ref, "a stage that picks rows")))
+            return replace(block, ref=ray.put(self._get(block.ref, "a stage that picks rows", made=True)))
 
         return replace(output, partitions=[[pin(b) for b in _remote(blocks)] for blocks in output.partitions])
 
     def _next_report(self) -> tuple[_Attempt, TaskReport]:
         """The next task that has finished; one that was killed for memory is started again in smaller pieces."""
         while True:
-            ref = self._next_ready(list(self._attempts))
+            ref = self._next_ready()
             attempt = self._attempts.pop(ref)
             self.backend.ended(ref)
             try:
@@ -535,22 +679,26 @@ class RayRunner:
             took = TaskMetrics(report.seconds, report.spilled_bytes)
             self._metrics.setdefault(attempt.stage.id, []).append(took)
             self.fallbacks += [Fallback(attempt.stage.id, reason) for reason in report.fallbacks]
+            self.device_times.add(report.device)
             return attempt, report
 
-    def _next_ready(self, refs: list[ObjectRef[Any]]) -> ObjectRef[Any]:
+    def _next_ready(self) -> ObjectRef[Any]:
+        """The report of a task that has finished."""
         while True:
             self.cancellation.check()
-            ready, _ = ray.wait(refs, timeout=_TICK, fetch_local=False)
+            ready, _ = ray.wait(list(self._attempts), timeout=_TICK, fetch_local=False)
             if ready:
                 return ready[0]
+            self._look_after_gpus()
 
-    def _get(self, ref: ObjectRef[Any], where: str) -> Any:
+    def _get(self, ref: ObjectRef[Any], where: str, made: bool = False) -> Any:
+        """What lies under a reference; ``made``: of a task that has finished."""
         while True:
             self.cancellation.check()
             try:
                 return given(ray.get(ref, timeout=_TICK))
             except GetTimeoutError:
-                continue
+                self._look_after_gpus([ref] if made else [])
             except RayError as error:
                 raise _failure(error, where) from error
 
@@ -591,17 +739,47 @@ def _remote(blocks: Sequence[Block]) -> list[RemoteBlock]:
     return [b for b in blocks if isinstance(b, RemoteBlock)]
 
 
-def _nodes() -> list[dict[str, float]]:
-    """The resources of every node that runs tasks.
+def _are_there(refs: list[ObjectRef[Any]]) -> bool:
+    """Whether what lies under these references has been made, and need not be made again."""
+    if not refs:
+        return True
+    _, missing = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
+    return not missing
+
+
+def _alive() -> list[dict[str, Any]]:
+    """What Ray tells of every node that is there."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [n for n in nodes if n["Alive"]]
+
+
+def _gpus(nodes: list[dict[str, Any]]) -> dict[str, int]:
+    """The GPUs of every node that has some, by the node's id."""
+    return {n["NodeID"]: int(n["Resources"]["GPU"]) for n in nodes if n["Resources"].get("GPU", 0) >= 1}
+
+
+def _cpus(nodes: list[dict[str, Any]]) -> list[int]:
+    """The CPUs of every node that has some.
 
     Raises:
         ExecutionError: there is none.
     """
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    found = [n["Resources"] for n in nodes if n["Alive"] and n["Resources"].get("CPU", 0) >= 1]
+    found = [int(n["Resources"]["CPU"]) for n in nodes if n["Resources"].get("CPU", 0) >= 1]
     if not found:
         raise ExecutionError("the Ray cluster has no node with a CPU", hint="add one with `ray start --address=…`")
     return found
+
+
+def _cluster(nodes: list[dict[str, Any]], memory_limit: int) -> ClusterInfo:
+    """What tasks find on the nodes.
+
+    Raises:
+        ExecutionError: there is none with a CPU.
+    """
+    cpus = _cpus(nodes)
+    resources = [n["Resources"] for n in nodes if n["Resources"].get("CPU", 0) >= 1]
+    available = min(int(r.get("memory", memory_limit) * _USABLE) for r in resources)
+    return ClusterInfo(len(cpus), min(cpus), min(memory_limit, available), sum(_gpus(nodes).values()))
 
 
 def _picks_rows(stage: Stage) -> bool:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 import pyarrow as pa
 
-from executor import devices
-from executor.blocks import BlockStore, Held, StoredBlock, held_bytes, join, lazy, to_block
+from executor import device_frames, devices, residents
+from executor.blocks import BlockStore, Computed, Held, StoredBlock, height, held_bytes, join, lazy, to_block
 from executor.cancellation import Cancellation
-from executor.device_types import from_device
+from executor.device_frames import DeviceFrame, DeviceTimes
+from executor.device_types import differs, from_device
 from executor.expressions import key_expressions
-from executor.kernels import KernelOptions, collect, compile_fragment, stream
+from executor.kernels import KernelOptions, compile_fragment, run_on_device, stream
 from executor.partition import hash_partition, row_partition
 from executor.ranges import range_partition
 from planner.errors import PlanError
@@ -52,16 +53,23 @@ class TaskInput:
 
 @dataclass(slots=True)
 class TaskContext:
-    """Where a task runs."""
+    """Where a task runs.
+
+    Args:
+        keep: whether rows that a GPU computed may stay there.
+        times: what that GPU takes is added here.
+    """
 
     store: BlockStore
     memory_limit: int
     cancellation: Cancellation
     options: KernelOptions
+    keep: bool = False
+    times: DeviceTimes = field(default_factory=DeviceTimes)
 
 
 def run_task(
-    plan: PhysicalPlan, inputs: Mapping[int, TaskInput], take: Callable[[pl.DataFrame], bool], context: TaskContext
+    plan: PhysicalPlan, inputs: Mapping[int, TaskInput], take: Callable[[Computed], bool], context: TaskContext
 ) -> list[str]:
     """Run a fragment and hand its rows to ``take``, which returns True to stop.
 
@@ -77,14 +85,14 @@ def run_task(
     """
     stopped = False
 
-    def offer(frame: pl.DataFrame) -> bool:
+    def offer(rows: Computed) -> bool:
         nonlocal stopped
-        stopped = take(frame)
+        stopped = take(rows)
         return stopped
 
     fallbacks: list[str] = []
     for sources in _pieces(plan, inputs, context):
-        reason = run_fragment(plan, sources, offer, context.options)
+        reason = run_fragment(plan, sources, offer, context)
         if reason is not None:
             fallbacks.append(reason)
         context.cancellation.check()
@@ -96,8 +104,8 @@ def run_task(
 def run_fragment(
     plan: PhysicalPlan,
     sources: Mapping[int, pl.LazyFrame],
-    take: Callable[[pl.DataFrame], bool],
-    options: KernelOptions,
+    take: Callable[[Computed], bool],
+    context: TaskContext,
 ) -> str | None:
     """Run a fragment's kernels on its device, or on the CPU where the GPU cannot; returns why it cannot.
 
@@ -105,19 +113,34 @@ def run_fragment(
         ExecutionError: it failed on the CPU.
     """
     reason = None
+    options = context.options
     if options.device == "gpu":
         reason = devices.gpu_absence()
         if reason is None:
             try:
-                rows = from_device(collect(compile_fragment(plan, sources, options), options), plan.schema)
+                rows = _run_on_gpu(plan, sources, context)
             except Exception as error:  # of any kind: the CPU gives the answer, or the error that is the query's own
                 reason = devices.failure(error)
             else:
                 take(rows)  # complete, so that nothing is handed over before it is certain
                 return None
         options = replace(options, device="cpu")
-    stream(compile_fragment(plan, sources, options), take, options)
+    stream(compile_fragment(plan, sources, options), take, options.batch_rows)
     return reason
+
+
+def _run_on_gpu(plan: PhysicalPlan, sources: Mapping[int, pl.LazyFrame], context: TaskContext) -> Computed:
+    """A fragment's rows; without the copies of tables that the GPU keeps, if it has no memory for both."""
+    compiled = compile_fragment(plan, sources, context.options)
+    try:
+        rows = run_on_device(compiled, context.times)
+    except MemoryError:
+        if not residents.clear():
+            raise
+        rows = run_on_device(compiled, context.times)
+    if context.keep and not any(map(differs, plan.schema)):
+        return rows
+    return from_device(device_frames.download(rows, context.times), plan.schema)
 
 
 def _pieces(
@@ -172,6 +195,11 @@ def _divisible(plan: PhysicalPlan, inputs: Mapping[int, TaskInput]) -> bool:
     return True
 
 
+def undivided(output: Partitioning | None) -> bool:
+    """Whether a task's rows stay together, so that those that a GPU computed may stay there."""
+    return not isinstance(output, (HashPartitioned, RangePartitioned, Arbitrary))
+
+
 class PartitionSink:
     """Divides batches of rows over ``count`` output partitions and keeps them as blocks.
 
@@ -196,21 +224,22 @@ class PartitionSink:
         self._blocks: list[list[StoredBlock]] = [[] for _ in range(count)]
         self._keys = key_expressions(output.keys) if isinstance(output, HashPartitioned) else []
 
-    def take(self, frame: pl.DataFrame, partition: int = 0) -> None:
-        if frame.height == 0:
+    def take(self, rows: Computed, partition: int = 0) -> None:
+        if height(rows) == 0:
             return
-        self.rows += frame.height
-        self.bytes += held_bytes(frame)
+        self.rows += height(rows)
+        self.bytes += held_bytes(rows)
         match self._output:
             case HashPartitioned() | RangePartitioned() | Arbitrary():
-                self._waiting.append(frame)
-                self._waiting_bytes += held_bytes(frame)
+                assert isinstance(rows, pl.DataFrame)
+                self._waiting.append(rows)
+                self._waiting_bytes += held_bytes(rows)
                 if self._waiting_bytes >= self._most_waiting:
                     self._divide()
             case Single() | Broadcast():
-                self._add(0, frame)
+                self._add(0, rows)
             case None:
-                self._add(partition, frame)
+                self._add(partition, rows)
             case _:
                 raise PlanError(f"unknown partitioning {self._output!r}")
         if sum(self._open_bytes) > self._store.limit // 4:
@@ -255,7 +284,11 @@ class PartitionSink:
             case _:
                 return row_partition(frame, count)
 
-    def _add(self, i: int, rows: Held) -> None:
+    def _add(self, i: int, rows: Held | DeviceFrame) -> None:
+        if isinstance(rows, DeviceFrame):
+            self._close(i)
+            self._blocks[i].append(self._store.put(rows))
+            return
         self._open[i].append(rows)
         self._open_bytes[i] += held_bytes(rows)
         if self._open_bytes[i] >= _PIECE:

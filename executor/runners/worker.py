@@ -6,22 +6,27 @@ Between processes a block is an Arrow table, whose buffers a worker reads where 
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import field
 from typing import Any, TypeAlias
 
 import polars as pl
 import pyarrow as pa
 
+from executor import device_rates, devices
 from executor.arrow_output import to_arrow
-from executor.blocks import BlockStore, StoredBlock, lazy, table, to_block, to_frame
+from executor.blocks import BlockStore, Computed, StoredBlock, lazy, table, to_block, to_frame
 from executor.cancellation import Cancellation
+from executor.device_frames import DeviceTimes
 from executor.kernels import KernelOptions
 from executor.ranges import every
 from executor.runners.task import PartitionSink, TaskContext, TaskInput, run_task
 from executor.sources.memory import MemoryTable
 from planner.catalog import ColumnStatistics, Split, TableStatistics
+from planner.devices import Rates
 from planner.errors import SqlrayError
 from planner.expr import SortKey
 from planner.physical import Partitioning, PhysicalPlan
@@ -61,6 +66,7 @@ class TaskReport:
     seconds: float = 0.0
     spilled_bytes: int = 0
     fallbacks: tuple[str, ...] = ()
+    device: DeviceTimes = field(default_factory=DeviceTimes)
     error: SqlrayError | None = None
 
 
@@ -156,8 +162,8 @@ def run(payload: bytes, tables: int, *blocks: pa.Table) -> Iterator[TaskReport |
     try:
         sink = PartitionSink(store, task.output, task.partitions)
 
-        def take(frame: pl.DataFrame) -> bool:
-            sink.take(frame)
+        def take(rows: Computed) -> bool:
+            sink.take(rows)
             return False
 
         context = TaskContext(store, task.memory_limit, Cancellation(), task.options)
@@ -174,6 +180,7 @@ def run(payload: bytes, tables: int, *blocks: pa.Table) -> Iterator[TaskReport |
             time.perf_counter() - started,
             store.spilled_bytes,
             tuple(fallbacks),
+            context.times,
         )
         rows = (_handed_over(p, task, store) for p in partitions)
         if task.bundles:
@@ -215,6 +222,21 @@ def sample(keys: tuple[SortKey, ...], step: int, *blocks: pa.Table) -> Iterator[
     """The sort keys of every so many rows; and nothing (see ``merge``)."""
     frames = [to_frame(given(b)).lazy() for b in blocks]
     yield to_block(every(pl.concat(frames), keys, step).collect())
+    yield None
+
+
+def known_rates() -> Iterator[Rates | None]:
+    """What is known of a GPU of this node, which the task has not claimed, so that it need not wait for one; and
+    nothing (see ``merge``)."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # what Ray's older versions hide from who claims none
+        del os.environ["CUDA_VISIBLE_DEVICES"]
+    yield None if devices.gpu_absence() else device_rates.known_rates()
+    yield None
+
+
+def measured_rates() -> Iterator[Rates | None]:
+    """What the GPU that the task has and the cores beside it do in a second; and nothing (see ``merge``)."""
+    yield None if devices.gpu_absence() else device_rates.measured_rates()
     yield None
 
 

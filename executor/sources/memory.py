@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from executor.sources.base import conform, engine_schema, readable
+from executor import device_frames, residents
+from executor.device_frames import DeviceFrame
+from executor.sources.base import conform, conformed, engine_schema, readable
 from planner import types
 from planner.catalog import ColumnStatistics, Split, TableStatistics
 from planner.record import record
@@ -20,7 +23,7 @@ _SAMPLE = 20_000
 
 @record(eq=False, weakref=True)
 class MemoryTable:
-    """Rows held as one Polars frame.
+    """Rows held as one Polars frame, which nobody else changes.
 
     ``unique`` names columns that are known to hold no value twice; ``keys`` are declared sets of columns that no two
     rows may share.
@@ -39,7 +42,13 @@ class MemoryTable:
                 self._statistics[name] = column_statistics(
                     self.frame.get_column(name), self.schema.field(name).type, name in self.unique
                 )
-        return TableStatistics(self.frame.height, True, {c: self._statistics[c] for c in columns})
+        return TableStatistics(
+            self.frame.height,
+            True,
+            {c: self._statistics[c] for c in columns},
+            resident=residents.resident_bytes(self.frame, columns),
+            reads=residents.reads(self.frame),
+        )
 
     def splits(self) -> tuple[Split, ...]:
         rows = self.frame.height
@@ -54,11 +63,37 @@ class MemoryTable:
 
     def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
         readable(self.schema, columns, self.name)
+        self._note_read(splits)
         frame = self.frame
         if splits is not None:
             parts = [self.part(s) for s in splits]
             frame = pl.concat(parts) if parts else frame.clear()
         return conform(frame.lazy(), frame.schema, self.schema, columns)
+
+    def scan_on_device(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
+        """The same rows of the copy that the GPU keeps; it is made when they are read there first.
+
+        Columns come as ``residents`` holds them.
+        """
+        readable(self.schema, columns, self.name)
+        self._note_read(splits)
+
+        def read(names: Sequence[str]) -> DeviceFrame:
+            copy = residents.columns(self.frame, names)
+            return copy if splits is None else device_frames.pieces(copy, [s.part for s in splits])
+
+        schema = pl.Schema({name: residents.held_dtype(self.frame.schema[name]) for name in columns})
+        lazy = device_frames.source(schema, read)
+        plain = [name for name in columns if schema[name] == self.frame.schema[name]]
+        return lazy.with_columns(conformed(name, schema, self.schema) for name in plain)
+
+    def is_scaled_on_device(self, column: str) -> bool:
+        """Whether ``scan_on_device`` gives a decimal column as scaled integers."""
+        return residents.is_scaled(self.frame.schema[column])
+
+    def _note_read(self, splits: Sequence[Split] | None) -> None:
+        if splits is None or any(s.part[0] == 0 for s in splits):  # of a query's tasks, one reads the first row
+            residents.note_read(self.frame)
 
 
 def column_statistics(values: pl.Series, dtype: pa.DataType, unique: bool = False) -> ColumnStatistics:
@@ -117,13 +152,49 @@ def _string_width(values: pl.Series) -> float:
     return 16.0 + float(head) if isinstance(head, (int, float)) else 16.0
 
 
+@dataclass(slots=True)
+class _Snapshot:
+    original: weakref.ref[pl.DataFrame]
+    frame: pl.DataFrame
+    state: list[tuple[object, ...]]
+
+
+_snapshots: dict[int, _Snapshot] = {}  # by the identity of the original
+
+
+def snapshot(data: pl.DataFrame) -> pl.DataFrame:
+    """A frame as it is now, which stays so when its owner changes theirs in place: the same one until then, so that
+    what is known of it lasts. It shares the data."""
+    state = [_state(column) for column in data.get_columns()]
+    at = id(data)
+    known = _snapshots.get(at)
+    if known is None or known.original() is not data or known.state != state:
+
+        def forget(dead: weakref.ref[pl.DataFrame]) -> None:
+            kept = _snapshots.get(at)
+            if kept is not None and kept.original is dead:  # by now another frame may be at its address
+                del _snapshots[at]
+
+        known = _snapshots[at] = _Snapshot(weakref.ref(data, forget), data.clone(), state)
+    return known.frame
+
+
+def _state(column: pl.Series) -> tuple[object, ...]:
+    """What tells apart a column from what it was. Polars does not write to buffers that another column shares, as a
+    snapshot does: a change makes it copy the column, or append to it."""
+    ends = column.head(1), column.tail(1)
+    lie = [(c.offset, *(b.address if b else 0 for b in c.buffers())) for e in ends for c in pa.chunked_array(e).chunks]
+    return column.name, column.dtype, len(column), column.n_chunks(), lie
+
+
 def memory_table(name: str, data: Any, unique: frozenset[str] = frozenset()) -> MemoryTable:
     """A table over Arrow (table, batch, reader, anything with ``__arrow_c_stream__``), Polars, pandas, a dict of
-    columns or a list of dicts. Arrow and Polars data are not copied."""
+    columns or a list of dicts. Arrow and Polars data are not copied; a Polars frame that is changed in place afterwards
+    stays here as it was."""
     if isinstance(data, pl.LazyFrame):
         frame = data.collect()
     elif isinstance(data, pl.DataFrame):
-        frame = data
+        frame = snapshot(data)
     elif isinstance(data, pl.Series):
         frame = data.to_frame()
     elif isinstance(data, (list, Mapping)):

@@ -1,6 +1,6 @@
 """TPC-H on a GPU: every query's answer checked against the CPU's, and timed against the CPU and DuckDB.
 
-    python -m tests.benchmarks.gpu --data tpch-data/sf10 --scale 10 --runs 3 --memory --output gpu.txt
+    python -m tests.benchmarks.gpu --data tpch-data/sf10 --scale 10 --runs 3 --profile --output gpu.txt
 
 A query that fails, or that has to fall back to the CPU, says why, and the next one follows. Every line is written as
 soon as it is known. Without a GPU only the other columns are filled. Times are from a query's text to the whole result
@@ -28,12 +28,15 @@ import polars as pl
 import pyarrow as pa
 
 import sqlray
+from executor.device_frames import DeviceTimes
 from executor.device_rates import known_rates, measured_rates
 from executor.devices import failure, gpu_absence
-from executor.kernels import KernelOptions, compile_fragment, gpu_engine, optimizations
+from executor.kernels import run_on_device
 from planner.device_cost import choose, seconds, work
 from planner.devices import H100, Rates, default_cpu
+from planner.physical import ScanExec
 from planner.record import record
+from planner.tree import walk
 from sqlray.options import machine_memory
 from sqlray.tpch import query_numbers
 from sqlray.tpch_data import generate, table_paths
@@ -45,11 +48,12 @@ TOLERANCE = 1e-9  # of a double's value: the GPU adds in another order
 PACKAGES = ("sqlray", "polars", "cudf-polars-cu13", "libcudf-cu13", "rmm-cu13", "pyarrow", "duckdb")
 SMI = "name,memory.total,driver_version,pcie.link.gen.max,pcie.link.width.max,clocks.max.sm"
 HEADER = (
-    f"{'source':8} {'query':>5} {'GPU first':>10} {'GPU best':>9} {'CPU best':>9} {'DuckDB':>9} "
+    f"{'source':8} {'query':>5} {'GPU first':>10} {'GPU best':>9} {'auto':>9} {'CPU best':>9} {'DuckDB':>9} "
     f"{'CPU/GPU':>8} {'DuckDB/GPU':>10}  result"
 )
 
 Engine = Callable[[int], pa.Table]
+OnGpu = Callable[[int], tuple[pa.Table, DeviceTimes]]
 
 
 class FellBack(Exception):
@@ -75,6 +79,7 @@ class Timing:
     seconds: list[float] = field(default_factory=list)
     answer: pa.Table | None = None
     error: str | None = None
+    device: DeviceTimes = field(default_factory=DeviceTimes)  # of the best run
 
     @property
     def best(self) -> float | None:
@@ -83,12 +88,14 @@ class Timing:
 
 @record
 class Engines:
-    """The engines over one copy of the tables; ``gpu`` is None where there is none."""
+    """The engines over one copy of the tables, and the session that chooses the device; ``gpu`` is None where there is
+    none."""
 
     source: str
     cpu: Engine
     duckdb: Engine
-    gpu: Engine | None
+    auto: Engine
+    gpu: OnGpu | None
     session: sqlray.Session
 
 
@@ -108,7 +115,7 @@ def main() -> None:
         for device in (rates.cpu, rates.gpu) if rates else ():
             report.line(f"measured: {device}")
         deadline = time.perf_counter() + arguments.limit
-        for source in ("parquet", "memory") if arguments.memory else ("parquet",):
+        for source in arguments.sources:
             engines = _open(source, table_paths(arguments.data), absent is None)
             _table(engines, arguments, deadline, report)
 
@@ -119,8 +126,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="of the data that is generated if there is none")
     parser.add_argument("--queries", type=query_numbers, default=list(NUMBERS), help="such as 1,3,5-9; all by default")
     parser.add_argument("--runs", type=int, default=3, help="runs of each query on each engine")
-    parser.add_argument("--memory", action="store_true", help="from tables in the host's memory too")
-    parser.add_argument("--profile", action="store_true", help="tell cuDF's slowest operators of each query")
+    parser.add_argument("--sources", nargs="+", choices=["parquet", "memory"], default=["parquet", "memory"])
+    parser.add_argument("--profile", action="store_true", help="tell what each query spent its time on, on the GPU")
     parser.add_argument("--model", action="store_true", help="measure the devices, and tell what is expected of them")
     parser.add_argument("--limit", type=float, default=math.inf, help="seconds after which no query is started")
     parser.add_argument("--output", type=Path, help="a file for the same lines")
@@ -151,7 +158,7 @@ def _warm_up() -> str:
     """A small query starts the GPU: its memory pool and its libraries."""
     started = time.perf_counter()
     try:
-        pl.LazyFrame({"a": [1, 2, 3]}).select(pl.col("a").sum()).collect(engine=gpu_engine())
+        run_on_device(pl.LazyFrame({"a": [1, 2, 3]}).select(pl.col("a").sum()), DeviceTimes())
     except Exception as error:  # the queries will tell too
         return f"the GPU does not start: {failure(error)}"
     return f"the GPU started in {time.perf_counter() - started:.2f} s"
@@ -166,7 +173,7 @@ def _open(source: str, paths: dict[str, str], gpu: bool) -> Engines:
     tables: dict[str, object] = dict(paths)
     if source == "memory":
         tables = {table: pl.read_parquet(path) for table, path in paths.items()}
-    sessions = {device: sqlray.connect(device=device) for device in (("cpu", "gpu") if gpu else ("cpu",))}
+    sessions = {device: sqlray.connect(device=device) for device in ("cpu", "auto", *(["gpu"] if gpu else []))}
     for table, rows in tables.items():
         for session in sessions.values():
             session.register(table, rows)
@@ -174,16 +181,17 @@ def _open(source: str, paths: dict[str, str], gpu: bool) -> Engines:
         source,
         lambda number: sessions["cpu"].sql(query(number)).to_arrow(),
         lambda number: connection.sql(query(number)).to_arrow_table(),
+        lambda number: sessions["auto"].sql(query(number)).to_arrow(),
         (lambda number: _on_gpu(sessions["gpu"], number)) if gpu else None,
-        sessions["gpu" if gpu else "cpu"],
+        sessions["auto"],
     )
 
 
-def _on_gpu(session: sqlray.Session, number: int) -> pa.Table:
+def _on_gpu(session: sqlray.Session, number: int) -> tuple[pa.Table, DeviceTimes]:
     answer, metrics = run(planned_query(session, query(number)))
     if metrics.fallbacks:
         raise FellBack("; ".join(f"stage {f.stage}: {f.reason}" for f in metrics.fallbacks))
-    return answer
+    return answer, metrics.device
 
 
 def _table(engines: Engines, arguments: argparse.Namespace, deadline: float, report: Report) -> None:
@@ -191,44 +199,55 @@ def _table(engines: Engines, arguments: argparse.Namespace, deadline: float, rep
     report.line(HEADER)
     over_cpu: list[float] = []
     over_duckdb: list[float] = []
+    auto_over: list[float] = []
     right = 0
     for number in arguments.queries:
         if time.perf_counter() > deadline:
             report.line(f"{engines.source:8} {number:5} and those after it: no time is left")
             break
-        gpu = Timing(error="no GPU") if engines.gpu is None else _time(engines.gpu, number, arguments.runs)
-        cpu = _time(engines.cpu, number, arguments.runs)
-        duck = _time(engines.duckdb, number, arguments.runs)
+        gpu = Timing(error="no GPU") if engines.gpu is None else _time(engines.gpu, number, arguments.runs + 1)
+        cpu = _time(_without_times(engines.cpu), number, arguments.runs)
+        duck = _time(_without_times(engines.duckdb), number, arguments.runs)
+        auto = _time(_without_times(engines.auto), number, arguments.runs) if engines.gpu else Timing(error="no GPU")
         result = _verdict(number, gpu, cpu, duck)
         if result == "ok" and gpu.best:
             right += 1
             over_cpu += [cpu.best / gpu.best] if cpu.best else []
             over_duckdb += [duck.best / gpu.best] if duck.best else []
+            auto_over += [min(cpu.best, gpu.best) / auto.best] if auto.best and cpu.best else []
         first = gpu.seconds[0] if gpu.best else None
         report.line(
-            f"{engines.source:8} {number:5} {_number(first, 10)} {_number(gpu.best, 9)} {_number(cpu.best, 9)} "
-            f"{_number(duck.best, 9)} {_ratio(cpu, gpu, 8)} {_ratio(duck, gpu, 10)}  {result}"
+            f"{engines.source:8} {number:5} {_number(first, 10)} {_number(gpu.best, 9)} {_number(auto.best, 9)} "
+            f"{_number(cpu.best, 9)} {_number(duck.best, 9)} {_ratio(cpu, gpu, 8)} {_ratio(duck, gpu, 10)}  {result}"
         )
         if arguments.model:
             report.line(_expected(engines.session, number))
         if arguments.profile and gpu.error is None:
-            report.line(_profile(engines.session, number))
+            report.line(_profile(engines, number, gpu))
     report.line(
         f"{engines.source:8} {right} of {len(arguments.queries)} right on the GPU; geometric means: "
-        f"CPU/GPU {_mean(over_cpu)}, DuckDB/GPU {_mean(over_duckdb)}"
+        f"CPU/GPU {_mean(over_cpu)}, DuckDB/GPU {_mean(over_duckdb)}, the better device/auto {_mean(auto_over)}"
     )
 
 
-def _time(engine: Engine, number: int, runs: int) -> Timing:
+def _without_times(engine: Engine) -> OnGpu:
+    return lambda number: (engine(number), DeviceTimes())
+
+
+def _time(engine: OnGpu, number: int, runs: int) -> Timing:
     """The runs of a query; one that fails is not repeated."""
     timing = Timing()
     for _ in range(runs):
         started = time.perf_counter()
+        device = timing.device
         try:
-            timing.answer = engine(number)
+            timing.answer, device = engine(number)
         except Exception as error:  # of any engine: the next query is still worth a line
             timing.error = str(error) if isinstance(error, FellBack) else failure(error)
-        timing.seconds.append(time.perf_counter() - started)
+        took = time.perf_counter() - started
+        if took < min(timing.seconds, default=math.inf):
+            timing.device = device
+        timing.seconds.append(took)
         if timing.error is not None:
             break
     return timing
@@ -259,20 +278,26 @@ def _expected(session: sqlray.Session, number: int) -> str:
     return f"{'expected':14} GPU {expected[0]:.3f}, CPU {expected[1]:.3f}; auto: {', '.join(devices)}"
 
 
-def _profile(session: sqlray.Session, number: int) -> str:
-    """cuDF's slowest operators in a query of one stage."""
-    stages = planned_query(session, query(number)).physical.graph.stages
-    if len(stages) > 1:
-        return f"{'':14} not profiled: {len(stages)} stages"
-    try:
-        lazy = compile_fragment(stages[0].plan, {}, KernelOptions(device="gpu"))
-        _, nodes = lazy.profile(engine=gpu_engine(), optimizations=optimizations())
-        took = (pl.col("end").cast(pl.Int64) - pl.col("start").cast(pl.Int64)).alias("took")
-        slowest = nodes.select("node", took).group_by("node").agg(pl.col("took").sum()).sort("took", descending=True)
-        listed = ", ".join(f"{node[:40]} {took / 1000:.1f} ms" for node, took in slowest.head(6).iter_rows())
-        return f"{'':14} {listed}"
-    except Exception as error:  # a profile is an extra
-        return f"{'':14} not profiled: {failure(error)}"
+def _profile(engines: Engines, number: int, gpu: Timing) -> str:
+    """What the best run spent its time on, and the share of the memory's bandwidth that its kernels reached: bytes of
+    the columns that the query reads, over the kernels' seconds (they read them once at least, and what they write)."""
+    times = gpu.device
+    assert gpu.best is not None
+    device = times.prepare + times.scan + times.upload + times.kernels + times.download
+    parts = {
+        "plan": gpu.best - device, "prepare": times.prepare, "scan": times.scan, "upload": times.upload,
+        "kernels": times.kernels, "download": times.download,
+    }  # fmt: skip
+    listed = ", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in parts.items())
+    slowest = ", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in times.operators.most_common(6))
+    read = sum(
+        node.table.statistics([f.name for f in node.fields]).resident
+        for stage in planned_query(engines.session, query(number)).physical.graph.stages
+        for node in walk(stage.plan)
+        if isinstance(node, ScanExec)
+    )
+    reached = f"; {read / max(times.kernels, 1e-9) / 1e9:.0f} GB/s of columns" if read else ""
+    return f"{'':14} ms: {listed}{reached}; operators: {slowest}"
 
 
 def _number(value: float | None, width: int) -> str:

@@ -38,6 +38,7 @@ from executor.runners.task import PartitionSink
 from executor.runners.worker import TaskReport
 from planner import types
 from planner.cost import ClusterInfo
+from planner.devices import Device
 from planner.expr import AggregateCall, Column, Field, Schema, mint
 from planner.logical import AggregateItem
 from planner.physical import (
@@ -193,10 +194,13 @@ class NoCluster(on_ray.RayBackend):
         self._digest, self._archive = "", Ref()  # type: ignore[assignment]
         self._claimed = {}
         self._tables = weakref.WeakKeyDictionary()
+        self._on_gpus, self._gpus_used, self._gpu_ended = set(), 0, 0.0
         self.given: weakref.WeakSet[Ref] = weakref.WeakSet()
         self.most = 0
 
-    def _remote(self, name: str, runner: Any, cpus: float, count: int, function: str, *arguments: Any) -> list[Any]:
+    def _remote(
+        self, name: str, runner: Any, cpus: float, count: int, function: str, *arguments: Any, gpu: bool = False
+    ) -> list[Any]:
         refs = [Ref() for _ in range(count)]
         self.given.update(refs)
         self.most = max(self.most, len(self.given))
@@ -262,3 +266,39 @@ def test_small_tasks_share_a_node(tasks: int, size: int, claim: float) -> None:
     attempts = list(runner._attempts.values())
     assert [a.claim for a in attempts] == [claim] * tasks
     assert {a.memory_limit for a in attempts} == {int(MEMORY * claim / 8)}
+
+
+def test_each_device_has_room_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage on GPUs leaves the CPUs to others, and one on CPUs the GPUs; until there are no GPUs any more."""
+    schema = Schema((Field(mint(), "k", types.BIGINT, False),))
+    cluster = ClusterInfo(2, 8, MEMORY, gpus=2)
+    runner = on_ray.RayRunner(
+        NoCluster(), SETTINGS, cluster, 8.0, 1, Cancellation(), lambda *progress: None, gpus_of_a_node=1
+    )
+
+    def room() -> tuple[bool, bool]:
+        return runner.has_room("cpu"), runner.has_room("gpu")
+
+    def start(number: int, device: Device) -> None:
+        runner.submit(Stage(number, ValuesExec((), schema), None, 2, (), device=device), {})
+
+    assert room() == (True, True)
+    start(0, "gpu")
+    assert room() == (True, False)
+    assert {(a.claim, a.memory_limit) for a in runner._attempts.values()} == {(0.0, MEMORY // 2)}
+    start(1, "cpu")
+    assert room() == (False, False)
+    monkeypatch.setattr("ray.wait", lambda refs, **options: ([], refs))
+    monkeypatch.setattr("ray.cancel", lambda *args, **options: None)
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"GPU": 1.0}, "NodeID": "n"}])
+    runner._look_after_gpus()
+    assert [a.device for a in runner._attempts.values()] == ["gpu", "gpu", "cpu", "cpu"]
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0}, "NodeID": "n"}])
+    runner._look_after_gpus()  # too soon to look again
+    assert runner.fallbacks == []
+    runner._look_again = 0.0
+    runner._look_after_gpus()
+    start(2, "gpu")
+    assert {(a.device, a.claim) for a in runner._attempts.values()} == {("cpu", 8.0)}
+    gone = "no node of the cluster has a GPU any more"
+    assert sorted((f.stage, f.reason) for f in runner.fallbacks) == [(0, gone), (0, gone), (2, gone)]

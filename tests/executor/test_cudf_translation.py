@@ -8,8 +8,10 @@ import polars as pl
 import pytest
 
 import sqlray
+from executor.device_frames import translate
 from executor.dtypes import polars_dtype
-from executor.kernels import KernelOptions, compile_fragment, gpu_engine
+from executor.kernels import KernelOptions, compile_fragment, optimizations
+from executor.value import NotOnDevice
 from planner.expr import column_name
 from planner.physical import InputExec
 from planner.stages import Stage
@@ -17,7 +19,7 @@ from planner.tree import walk
 from tests.planned import planned_query
 from tpch_queries import NUMBERS, TABLES, query
 
-translator = pytest.importorskip(
+pytest.importorskip(
     "cudf_polars.dsl.translate", reason="cudf-polars (the gpu extra) is not installed", exc_type=ImportError
 )
 pytestmark = pytest.mark.cudf
@@ -31,9 +33,11 @@ def errors(stage: Stage) -> list[str]:
         if isinstance(node, InputExec)
     }
     lazy = compile_fragment(stage.plan, inputs, KernelOptions(device="gpu"))
-    translation = translator.Translator(lazy._ldf.visit(), gpu_engine())
-    translation.translate_ir()
-    return [str(e) for e in translation.errors]
+    try:
+        translate(lazy, optimizations())
+    except NotOnDevice as error:
+        return [str(error)]
+    return []
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -1,26 +1,33 @@
-"""Where fragments run: the option `device`, and the CPU in place of a GPU that fails, told from a fake GPU.
-
-The fake collects on the CPU what was compiled for the GPU, so that the GPU's forms of expressions are run too.
-"""
+"""Where fragments run: the option `device`, and the CPU in place of a GPU that fails, told from a fake GPU."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 import sqlray
-from executor import devices
+from executor import device_rates, devices, residents
+from executor.blocks import BlockStore, Computed
+from executor.cancellation import Cancellation
 from executor.kernels import KernelOptions
+from executor.metrics import Fallback
 from executor.runners import task
+from executor.runners.backend import RunSettings
+from executor.runners.base import LostWithGpu, Runner, StageOutput, StageProgress
+from executor.runners.local import LocalBackend, LocalRunner, resources
+from executor.sources.memory import snapshot
 from executor.value import NotOnDevice
 from planner.devices import H100, Rates, default_cpu
 from planner.errors import ExecutionError
-from sqlray import pipeline
+from planner.stages import Stage
 from sqlray.tpch_verify import SORT_KEYS, compare
+from tests.executor.fake_gpu import FakeGpu
 from tests.planned import planned_query, run
 from tpch_queries import NUMBERS, TABLES, query
 
@@ -31,33 +38,6 @@ UNTRANSLATED = NotOnDevice("cuDF does not check casts (to Int32)")
 WRAPPED = ExecutionError("the query failed while it ran: something")  # as `kernels.collect` raises what it catches
 FAST = Rates(default_cpu(1), replace(H100, launch=0.0, start=0.0))  # worth it for a few rows
 FAILURES = (OUT_OF_MEMORY, UNSUPPORTED, LOST, UNTRANSLATED, WRAPPED)
-
-
-class FakeGpu:
-    """In place of `kernels.collect`: every call fails, or every second one; ``late`` after the work."""
-
-    def __init__(self, error: Exception | None = None, every: int = 1, late: bool = False) -> None:
-        self.error = error
-        self.every = every
-        self.late = late
-        self.calls = 0
-
-    def __call__(self, lazy: pl.LazyFrame, options: KernelOptions) -> pl.DataFrame:
-        assert options.device == "gpu"
-        self.calls += 1
-        fails = self.error is not None and self.calls % self.every == 0
-        if fails and not self.late:
-            raise self.error
-        frame = lazy.collect()
-        if fails:
-            raise self.error
-        return frame
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU in this process."""
-    monkeypatch.setattr(devices, "gpu_absence", lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +51,19 @@ def session(tpch_data: Path) -> Iterator[sqlray.Session]:
 @pytest.mark.parametrize("staged", [False, True])
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_stage_that_fails_runs_on_the_cpu(
-    number: int, staged: bool, session: sqlray.Session, gpu: None, monkeypatch: pytest.MonkeyPatch
+    number: int, staged: bool, session: sqlray.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"device": "cpu", "staged": staged, "partitions": 2 if staged else 0}.items():
         session.set_option(name, value)
     expected, metrics = run(planned_query(session, query(number)))
     assert metrics.fallbacks == []
     session.set_option("device", "gpu")
+    FakeGpu().install(monkeypatch)
     planned = planned_query(session, query(number))
     every_stage = {stage.id for stage in planned.physical.graph.stages}
     fakes = [FakeGpu(), FakeGpu(LOST, every=2), FakeGpu(OUT_OF_MEMORY, late=True), *map(FakeGpu, FAILURES)]
     for fake in fakes:
-        monkeypatch.setattr(task, "collect", fake)
+        fake.install(monkeypatch)
         answer, metrics = run(planned)
         assert compare(answer, expected, SORT_KEYS.get(number, ())) is None
         fell_back = {f.stage for f in metrics.fallbacks}
@@ -91,7 +72,7 @@ def test_a_stage_that_fails_runs_on_the_cpu(
         elif fake.every == 1:
             assert fell_back == every_stage
         else:
-            assert bool(fell_back) == (fake.calls >= fake.every)
+            assert bool(fell_back) == (fake.plans >= fake.every)
         assert {f.reason for f in metrics.fallbacks} <= {devices.failure(fake.error or LOST)}
 
 
@@ -107,32 +88,33 @@ def test_a_reason_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("error", [None, LOST])
-def test_rows_are_handed_over_once(error: Exception | None, gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_handed_over_once(error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes wrong behind the kernels is no reason to start again."""
-    fake = FakeGpu(error)
-    monkeypatch.setattr(task, "collect", fake)
+    fake = FakeGpu(error).install(monkeypatch)
     planned = planned_query(sqlray.connect(device="gpu"), "select x from (values (1), (2)) as t(x)")
-    taken: list[pl.DataFrame] = []
+    taken: list[Computed] = []
 
-    def take(frame: pl.DataFrame) -> bool:
-        taken.append(frame)
+    def take(rows: Computed) -> bool:
+        taken.append(rows)
         raise OSError("no space left")
 
+    store = BlockStore(1 << 20, str(tmp_path))
+    context = task.TaskContext(store, 1 << 20, Cancellation(), KernelOptions(device="gpu"))
+
     with pytest.raises((OSError, ExecutionError), match=r"no space left|file"):
-        task.run_fragment(planned.physical.graph.result.plan, {}, take, KernelOptions(device="gpu"))
-    assert fake.calls == 1
+        task.run_fragment(planned.physical.graph.result.plan, {}, take, context)
+    assert fake.plans == 1
     assert len(taken) == 1
 
 
-def test_an_error_of_the_query_stays_its_own(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeGpu()
-    monkeypatch.setattr(task, "collect", fake)
+def test_an_error_of_the_query_stays_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeGpu().install(monkeypatch)
     rows = pl.DataFrame({"a": [1, 0], "b": ["1", "x"]})
     session = sqlray.connect(device="gpu")
     for sql, words in (("select 1 // a from rows", "division by zero"), ("select b::int from rows", "'x' to INTEGER")):
         with pytest.raises(ExecutionError, match=words):
             session.sql(sql, rows=rows).to_arrow()
-    assert fake.calls == 2  # both fail there, without words
+    assert fake.plans == 2  # both fail there, without words
     answer, metrics = run(planned_query(session, "select b::int as b from (values ('7'), ('8')) as t(b)"))
     assert answer.to_pydict() == {"b": [7, 8]}
     assert metrics.fallbacks == []
@@ -141,15 +123,20 @@ def test_an_error_of_the_query_stays_its_own(gpu: None, monkeypatch: pytest.Monk
     assert [f.stage for f in metrics.fallbacks] == [0]
 
 
-def test_explain_analyze_tells(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task, "collect", FakeGpu(LOST))
+def test_explain_analyze_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeGpu(LOST).install(monkeypatch)
     text = sqlray.connect(device="gpu").sql("select 1 as one").explain(analyze=True)
     assert f"On the CPU, not the GPU: stage 0: RuntimeError: {LOST}" in text
+    assert "On the GPU" not in text
+    FakeGpu().install(monkeypatch)
+    text = sqlray.connect(device="gpu").sql("select 1 as one").explain(analyze=True)
+    assert "\nOn the GPU: kernels " in text
+    assert "On the CPU" not in text
 
 
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "gpu_absence", lambda: "there is none")
-    assert [devices.choice(option, True) for option in ("cpu", "gpu", "auto")] == ["cpu"] * 3
+    assert [devices.choice(option, 0, lambda: FAST) for option in ("cpu", "gpu", "auto")] == ["cpu"] * 3
     session = sqlray.connect(device="gpu")
     assert "GPU" not in session.sql("select 1").explain()
     with pytest.raises(ExecutionError, match="'gpu', but there is none") as caught:
@@ -159,48 +146,46 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert session.sql("select 1").fetchall() == [(1,)]
 
 
-def test_with_a_gpu(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "known_rates", lambda: FAST)
-    assert [devices.choice(option, True) for option in ("cpu", "gpu", "auto")] == ["cpu", "gpu", FAST]
-    assert [devices.choice(option, False) for option in ("cpu", "gpu", "auto")] == ["cpu", "gpu", "cpu"]
-    monkeypatch.setattr(devices, "known_rates", lambda: None)  # its driver does not tell of it
-    assert devices.choice("auto", True) == "cpu"
+def test_with_a_gpu() -> None:
+    assert [devices.choice(option, 1, lambda: FAST) for option in ("cpu", "gpu", "auto")] == ["cpu", "gpu", FAST]
+    assert devices.choice("auto", 1, lambda: None) == "cpu"  # its driver does not tell of it
 
 
 @pytest.mark.parametrize("staged", [False, True])
 def test_auto_runs_a_stage_where_it_is_cheaper(
-    staged: bool, session: sqlray.Session, gpu: None, monkeypatch: pytest.MonkeyPatch
+    staged: bool, session: sqlray.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here the GPU reads Parquet and groups, and gets no rows of other stages; all on the local runner."""
+    FakeGpu().install(monkeypatch)
     picky = replace(FAST, gpu=replace(FAST.gpu, upload=1e-3))
-    monkeypatch.setattr(devices, "known_rates", lambda: picky)
-    monkeypatch.setattr(pipeline, "measured_rates", lambda: picky)
+    monkeypatch.setattr(device_rates, "known_rates", lambda: picky)
+    monkeypatch.setattr(device_rates, "measured_rates", lambda: picky)
     for name, value in {"device": "cpu", "staged": staged, "partitions": 2 if staged else 0}.items():
         session.set_option(name, value)
     expected = session.sql(query(3)).to_arrow()
     session.set_option("device", "auto")
     for error in (None, *FAILURES):
-        fake = FakeGpu(error)
-        monkeypatch.setattr(task, "collect", fake)
+        fake = FakeGpu(error).install(monkeypatch)
         planned = planned_query(session, query(3))
         stages = planned.physical.graph.stages
         on_gpu = {s.id for s in stages if s.device == "gpu"}
         assert on_gpu == {s.id for s in stages if not s.inputs}
         answer, metrics = run(planned)
         assert compare(answer, expected, SORT_KEYS[3]) is None
-        assert fake.calls
+        assert fake.plans
         assert {f.stage for f in metrics.fallbacks} == (set() if error is None else on_gpu)
     text = session.sql(query(3)).explain()
     assert text.count("n the GPU: about") == len(on_gpu)
     assert text.count("n the CPU: about") == len(stages) - len(on_gpu)
-    monkeypatch.setattr(task, "collect", FakeGpu())
+    FakeGpu().install(monkeypatch)
     analyzed = session.sql(query(3)).explain(analyze=True)
     assert analyzed.count("n the GPU: about") == len(on_gpu)
 
 
 def test_devices_are_measured_before_the_first_stage_on_a_gpu(
-    session: sqlray.Session, gpu: None, monkeypatch: pytest.MonkeyPatch
+    session: sqlray.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    FakeGpu().install(monkeypatch)
     slow = replace(FAST, gpu=replace(FAST.gpu, start=1e6))
     asked: list[Rates] = []
 
@@ -208,15 +193,73 @@ def test_devices_are_measured_before_the_first_stage_on_a_gpu(
         asked.append(slow)
         return slow
 
-    monkeypatch.setattr(pipeline, "measured_rates", measured)
+    monkeypatch.setattr(device_rates, "measured_rates", measured)
     for name, value in {"device": "auto", "staged": False, "partitions": 0}.items():
         session.set_option(name, value)
     for known, times in ((slow, 0), (FAST, 1)):
-        monkeypatch.setattr(devices, "known_rates", lambda known=known: known)
+        monkeypatch.setattr(device_rates, "known_rates", lambda known=known: known)
         stage = planned_query(session, query(1)).physical.graph.result
         assert stage.device == "cpu"
         assert "starting" in stage.why
         assert len(asked) == times
+
+
+class LosingRunner(LocalRunner):
+    """Loses its GPU once, when a stage has run or with the first rows of the result."""
+
+    at = "stage"
+    lost = False
+
+    def wait(self) -> tuple[Stage, StageOutput]:
+        found = super().wait()
+        self.lose("stage")
+        return found
+
+    def stream(self, stage: Stage, inputs: Mapping[int, StageOutput]) -> Iterator[pl.DataFrame]:
+        if not self.lost and self.at == "stream":
+            self.lose("stream")
+        for frame in super().stream(stage, inputs):
+            yield frame
+            self.lose("rows")
+
+    def lose(self, at: str) -> None:
+        if at == self.at and not self.lost:
+            self.lost = True
+            raise LostWithGpu("it is gone")
+
+
+@pytest.mark.parametrize("at", ["stage", "stream", "rows"])
+def test_a_query_that_loses_rows_with_the_gpu_begins_anew(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as nobody has any of its rows."""
+    fake = FakeGpu().install(monkeypatch)
+    session = sqlray.connect(device="gpu", partitions=2)
+    session.register("t", pl.DataFrame({"k": range(250_000)}))
+    planned = planned_query(session, "select k % 10 as g, count(*) as n from t group by all order by g")
+    expected, _ = run(planned)
+
+    def runner(cancellation: Cancellation, progress: StageProgress) -> LosingRunner:
+        made = LosingRunner(*resources(RunSettings(10**9, "")), cancellation, progress)
+        made.at = at
+        return made
+
+    monkeypatch.setattr(LocalBackend, "runner", lambda self, settings, *args: runner(*args))
+    if at == "rows":
+        with pytest.raises(ExecutionError, match=r"it is gone, and rows of the result are lost") as caught:
+            run(planned)
+        assert "run the query again" in str(caught.value)
+        return
+    fake.plans = 0
+    answer, metrics = run(planned)
+    assert answer.equals(expected)
+    assert {Fallback(s.id, "it is gone") for s in planned.physical.graph.stages} <= set(metrics.fallbacks)
+    assert fake.plans >= 2  # the tasks of the first stage
+
+    def finish(runner: Runner, last: Stage, inputs: Mapping[int, StageOutput]) -> None:
+        runner.submit(last, inputs)
+
+    if at == "stage":
+        output = planned.execution().output(finish)
+        assert output.rows == expected.num_rows
 
 
 def test_what_keeps_a_gpu_from_being_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,15 +277,163 @@ def test_what_keeps_a_gpu_from_being_used(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("number", NUMBERS)
-def test_tpch_on_a_gpu(number: int, session: sqlray.Session) -> None:
+@pytest.mark.parametrize("staged", [False, True])
+@pytest.mark.parametrize("source", ["parquet", "memory"])
+def test_tpch_on_a_gpu(source: str, staged: bool, session: sqlray.Session, tpch_data: Path) -> None:
     """Every query runs wholly on the GPU, with the CPU's answer."""
-    session.set_option("staged", False)
-    session.set_option("partitions", 0)
-    answers = []
-    for device in ("cpu", "gpu"):
-        session.set_option("device", device)
-        answer, metrics = run(planned_query(session, query(number)))
+    on_gpu = sqlray.connect(device="gpu", staged=staged, partitions=2 if staged else 0)
+    for table in TABLES:
+        path = tpch_data / f"{table}.parquet"
+        on_gpu.register(table, path if source == "parquet" else pl.read_parquet(path))
+    for name, value in {"device": "cpu", "staged": False, "partitions": 0}.items():
+        session.set_option(name, value)
+    wrong: list[str] = []
+    for number in NUMBERS:
+        answer, metrics = run(planned_query(on_gpu, query(number)))
+        expected = session.sql(query(number)).to_arrow()
+        wrong += [f"{number}: {f.reason}" for f in metrics.fallbacks]
+        problem = compare(answer, expected, SORT_KEYS.get(number, ()), tolerance=1e-9)
+        wrong += [] if problem is None else [f"{number}: {problem}"]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.fixture
+def orders() -> pl.DataFrame:
+    return pl.DataFrame({"id": range(1000), "total": [i % 7 for i in range(1000)], "note": ["x"] * 1000})
+
+
+def test_a_table_in_memory_is_copied_to_the_gpu_once(orders: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeGpu().install(monkeypatch)
+    session = sqlray.connect(device="gpu")
+    session.register("orders", orders)
+    for _ in range(2):
+        assert session.sql("select sum(total) from orders where id < 7").fetchall() == [(21,)]
+    assert sorted(fake.uploads) == ["id", "total"]
+    other = sqlray.connect(device="gpu")
+    assert other.sql("select max(id), max(note) from t where id < 7", t=orders).fetchall() == [(6, "x")]
+    assert sorted(fake.uploads) == ["id", "note", "total"]
+    assert residents.reads(snapshot(orders)) == 3
+    assert residents.resident_bytes(snapshot(orders), ["id"]) == 8000
+    assert residents.resident_bytes(orders.clone(), ["id"]) == 0
+
+
+def grow(frame: pl.DataFrame) -> None:
+    frame.extend(frame[:1])
+
+
+def append(frame: pl.DataFrame) -> None:
+    frame.vstack(frame[:1], in_place=True)
+
+
+def assign(frame: pl.DataFrame) -> None:
+    frame[2, "total"] = 1 + frame[2, "total"]
+
+
+def exchange(frame: pl.DataFrame) -> None:
+    frame.replace_column(1, frame["total"] * 2)
+
+
+@pytest.mark.parametrize("change", [grow, append, assign, exchange])
+@pytest.mark.parametrize("chunks", [1, 5])
+def test_a_frame_that_was_changed_is_another(
+    change: Callable[[pl.DataFrame], None], chunks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeGpu().install(monkeypatch)
+    frame = pl.concat([pl.DataFrame({"id": [0, 1, 2], "total": [7, 5, 9]})] * chunks, rechunk=False)
+    assert frame["total"].n_chunks() == chunks
+    session = sqlray.connect(device="gpu")
+    session.register("registered", frame)
+    for _ in range(2):
+        before = frame["total"].sum()
+        for table, total in (("frame", before), ("registered", 21 * chunks)):
+            query = f"select sum(total), max(total + 0) from {table}"
+            ((found, _),) = session.sql(query).fetchall()
+            assert found == total
+        change(frame)
+        assert frame["total"].sum() != before
+    assert fake.uploads == ["total"] * 2  # as it was registered, and once changed
+
+
+def test_copies_go_with_their_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeGpu().install(monkeypatch)
+    frame = pl.DataFrame({"a": [1, 2]})
+    residents.columns(frame, ["a"])
+    assert residents.clear()
+    residents.columns(frame, ["a"])
+    del frame
+    gc.collect()
+    assert not residents.clear()
+
+
+def test_copies_that_were_read_last_stay(orders: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeGpu(memory=40_000).install(monkeypatch)  # half of it for copies: two columns of 8,000 bytes
+    more = orders.select(other=pl.col("id"))
+    residents.columns(orders, ["id"])
+    residents.columns(more, ["other"])
+    residents.columns(orders, ["id"])
+    residents.columns(orders, ["id", "total"])
+    assert residents.resident_bytes(more, ["other"]) == 0
+    assert residents.resident_bytes(orders, ["id", "total"]) == 16_000
+    assert fake.uploads == ["id", "other", "total"]
+
+
+def test_copies_make_room_for_a_query(orders: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory, a fragment is tried once more without the copies of tables."""
+    fake = FakeGpu(OUT_OF_MEMORY, every=2).install(monkeypatch)
+    session = sqlray.connect(device="gpu")
+    session.register("orders", orders)
+    for plans, uploads in ((1, 2), (3, 4), (5, 6)):
+        answer, metrics = run(planned_query(session, "select max(total) as most from orders where id > 5"))
+        assert answer.to_pylist() == [{"most": 6}]
         assert metrics.fallbacks == []
-        answers.append(answer)
-    assert compare(answers[1], answers[0], SORT_KEYS.get(number, ()), tolerance=1e-9) is None
+        assert (fake.plans, len(fake.uploads)) == (plans, uploads)
+    residents.clear()
+    fake.every = 1
+    answer, metrics = run(planned_query(session, "select max(total) as most from orders where id > 5"))
+    assert answer.to_pylist() == [{"most": 6}]
+    assert metrics.fallbacks == [Fallback(0, devices.failure(OUT_OF_MEMORY))]
+
+
+def test_rows_stay_on_the_gpu_between_stages(session: sqlray.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"device": "gpu", "staged": True, "partitions": 1}.items():
+        session.set_option(name, value)
+    fake = FakeGpu().install(monkeypatch)
+    planned = planned_query(session, query(15))
+    stages = planned.physical.graph.stages
+    assert len(stages) > 1
+    assert all(s.tasks == 1 for s in stages)
+    run(planned)
+    assert fake.downloads == 1  # of the result
+
+
+def test_tpch_over_copies_of_tables(tpch_data: Path, session: sqlray.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"device": "cpu", "staged": False, "partitions": 0}.items():
+        session.set_option(name, value)
+    expected = {number: session.sql(query(number)).to_arrow() for number in NUMBERS}
+    fake = FakeGpu().install(monkeypatch)
+    for partitions in (0, 2):
+        resident = sqlray.connect(device="gpu", partitions=partitions)
+        for table in TABLES:
+            resident.register(table, pl.read_parquet(tpch_data / f"{table}.parquet"))
+        fake.uploads.clear()
+        for number in NUMBERS:
+            answer, metrics = run(planned_query(resident, query(number)))
+            assert compare(answer, expected[number], SORT_KEYS.get(number, ())) is None
+            assert metrics.fallbacks == []
+        assert len(fake.uploads) == len(set(fake.uploads))
+
+
+@pytest.mark.parametrize("digits", [15, 25])
+def test_decimals_of_a_table_in_memory(digits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the device they are scaled integers where 64 bits hold them."""
+    prices = pl.DataFrame(
+        {"price": [Decimal("12.34"), None, Decimal("-0.01"), Decimal("12.34")], "label": ["a", "b", "c", "a"]},
+        schema_overrides={"price": pl.Decimal(digits, 2)},
+    )
+    sql = "select price, sum(price), min(price) - 1, count(*) from p where price < 12.345 group by 1 order by 1"
+    expected = sqlray.connect(device="cpu").sql(sql, p=prices).to_arrow()
+    FakeGpu().install(monkeypatch)
+    answer = sqlray.connect(device="gpu").sql(sql, p=prices).to_arrow()
+    assert answer.equals(expected)
+    held = residents.columns(prices, ["price", "label"]).schema
+    assert list(held.values()) == [pl.Int64() if digits == 15 else pl.Decimal(25, 2), pl.String()]

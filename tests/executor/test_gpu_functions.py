@@ -13,9 +13,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from executor.device_frames import DeviceTimes, download
 from executor.device_types import from_device
-from executor.kernels import KernelOptions, collect, compile_fragment
+from executor.kernels import KernelOptions, collect, compile_fragment, run_on_device
 from executor.value import NotOnDevice
+from tests.executor.fake_gpu import FakeGpu
 from tests.executor.function_calls import VOLATILE, Call, calls, difference, queries, refusals, run_on_cpu
 from tests.executor.test_aggregates import AGGREGATES
 from tests.executor.test_function_fuzz import _PARSED, expression
@@ -103,8 +105,9 @@ GROUPS = dict(groups())
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_forms_for_the_gpu_are_right(group: str) -> None:
+def test_forms_for_the_gpu_are_right(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Polars' own engine runs what is compiled for cuDF."""
+    FakeGpu().install(monkeypatch)
     found = (call for call in GROUPS[group]() if call.name not in INEXACT)
     wrong, answered = mismatches(found, collect)
     assert not wrong, f"{len(wrong)} wrong, {answered} answered\n" + "\n".join(wrong)
@@ -113,9 +116,8 @@ def test_forms_for_the_gpu_are_right(group: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("group", GROUPS)
 def test_the_gpu_answers_as_the_cpu(group: str) -> None:
-
     def run(lazy: pl.LazyFrame) -> pl.DataFrame:
-        return collect(lazy, GPU)
+        return download(run_on_device(lazy, DeviceTimes()))
 
     wrong, answered = mismatches(GROUPS[group](), run, skip=lambda lazy: bool(refusals(lazy)))
     print(f"{group}: {answered} answered, {len(wrong)} wrong")

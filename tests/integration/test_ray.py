@@ -12,26 +12,35 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 
 import sqlray
+from executor.devices import gpu_absence
+from executor.metrics import Fallback
 from executor.progress import Progress, QueryProgress
 from executor.runners import worker
 from executor.runners.base import StageOutput
-from executor.runners.ray import RayRunner, RemoteBlock
+from executor.runners.ray import RayBackend, RayRunner, RemoteBlock
+from planner.devices import H100, Rates, default_cpu
 from planner.stages import Stage
+from sqlray.tpch_verify import SORT_KEYS, compare
 from tests.conftest import TPCH_TABLES
-from tests.planned import planned_query
+from tests.placed_source import SPLITS, PlacedSource
+from tests.planned import planned_query, run
 from tpch_queries import NUMBERS, query
 
 pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
+
+GONE = "no node of the cluster has a GPU any more"
 
 COUNT = 400_000  # in four splits
 ROWS = pl.DataFrame(
@@ -46,12 +55,12 @@ ROWS = pl.DataFrame(
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Three nodes of one CPU each, on this machine."""
+    """Three nodes of one CPU each, on this machine. The last is said to have a GPU."""
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 200 * 2**20})
-    for _ in range(2):
-        made.add_node(num_cpus=1, object_store_memory=200 * 2**20)
+    ray.init(address=made.address, log_to_driver=False, logging_level="error")  # on the first node, which stays
+    for gpus in (0, 1):
+        made.add_node(num_cpus=1, num_gpus=gpus, object_store_memory=200 * 2**20)
     made.wait_for_nodes()
-    ray.init(address=made.address, log_to_driver=False, logging_level="error")
     yield made
     ray.shutdown()
     made.shutdown()
@@ -73,6 +82,16 @@ def with_tpch(session: sqlray.Session, data: Path) -> sqlray.Session:
 def expected(tpch_data: Path) -> dict[int, pa.Table]:
     local = with_tpch(sqlray.connect(), tpch_data)
     return {n: local.sql(query(n)).to_arrow() for n in NUMBERS}
+
+
+@pytest.fixture(scope="module")
+def split_data(tpch_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same tables in files of several parts, so that several tasks read each."""
+    target = tmp_path_factory.mktemp("split")
+    for table in TPCH_TABLES:
+        rows = pq.read_table(tpch_data / f"{table}.parquet")
+        pq.write_table(rows, target / f"{table}.parquet", row_group_size=max(1, rows.num_rows // 4))
+    return target
 
 
 def same(left: pa.Table, right: pa.Table) -> bool:
@@ -294,6 +313,105 @@ def test_a_session_inside_of_a_task_and_of_an_actor(cluster: Cluster, session: s
     ray.kill(actor)
 
 
+def fast_gpus(monkeypatch: pytest.MonkeyPatch, **gpu: float) -> None:
+    """Have GPUs that are worth it for a few rows, as the option `device` = 'auto' sees them."""
+    usual = Rates(default_cpu(1), replace(H100, launch=0.0, start=0.0, **gpu), nodes=3, gpus=1)  # type: ignore[arg-type]
+    for name in ("known_rates", "measured_rates"):
+        monkeypatch.setattr(RayBackend, name, lambda backend: usual)
+
+
+def gpu_node() -> str:
+    """The id of the only node with a GPU."""
+    (found,) = (n["NodeID"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("GPU"))
+    return str(found)
+
+
+def test_tpch_on_a_gpu(session: sqlray.Session, tpch_data: Path, expected: dict[int, pa.Table]) -> None:
+    """If there is none in truth, every stage runs on the CPU of the node that is said to have one, and tells why."""
+    absence = gpu_absence()
+    session.set_option("device", "gpu")
+    with_tpch(session, tpch_data)
+    for number in NUMBERS:
+        session.set_option("partitions", 2 if number in (3, 11, 15, 20) else 0)
+        planned = planned_query(session, query(number))
+        answer, metrics = run(planned)
+        assert compare(answer, expected[number], SORT_KEYS.get(number, ()), tolerance=1e-9) is None
+        fell_back = set(metrics.fallbacks)
+        assert fell_back == (set() if absence is None else {Fallback(s, absence) for s in metrics.stages})
+
+
+def test_gpu_tasks_run_where_gpus_are(session: sqlray.Session) -> None:
+    session.set_option("partitions", 3)
+    nodes = {"cpu": set[str](), "gpu": set[str]()}
+    for device, gpus in (("cpu", 0), ("gpu", 1)):
+        session.set_option("device", device)
+        rows = session.sql("select i, node, gpus from placed order by i", placed=PlacedSource()).fetchall()
+        assert [i for i, *_ in rows] == list(range(SPLITS))
+        assert {claimed for *_, claimed in rows} == {gpus}
+        nodes[device] = {str(node) for _, node, _ in rows}
+    assert nodes["gpu"] == {gpu_node()}
+    assert nodes["cpu"] - nodes["gpu"]
+
+
+def test_cpu_and_gpu_stages_overlap(
+    session: sqlray.Session, split_data: Path, expected: dict[int, pa.Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU reads Parquet here and gets no rows of other stages; meanwhile every CPU is claimed by others."""
+    fast_gpus(monkeypatch, upload=1e-3)
+    running: list[tuple[int, float]] = []
+    start = RayRunner._start
+
+    def note(runner: RayRunner, *args: Any) -> None:
+        start(runner, *args)
+        attempts = runner._attempts.values()
+        running.append((sum(a.device == "gpu" for a in attempts), sum(a.claim for a in attempts)))
+
+    monkeypatch.setattr(RayRunner, "_start", note)
+    for name, value in {"partitions": 3, "broadcast_limit": 1}.items():
+        session.set_option(name, value)
+    with_tpch(session, split_data)
+    text = session.sql(query(9)).explain()
+    assert "on the GPU: about" in text
+    assert "on the CPU: about" in text
+    answer, metrics = run(planned_query(session, query(9)))
+    assert compare(answer, expected[9], SORT_KEYS[9], tolerance=1e-9) is None
+    assert {f.stage for f in metrics.fallbacks} < set(metrics.stages)
+    assert any(gpus and cpus for gpus, cpus in running)
+
+
+def test_what_a_gpu_does_is_asked_once(session: sqlray.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a worker on its node; where all are taken nobody asks."""
+    backend = session._backend
+    assert isinstance(backend, RayBackend)
+    node = gpu_node()
+    assert (backend.cluster(10**9).gpus, backend.gpu_absence()) == (1, None)
+    asked: list[str] = []
+    ask = RayBackend._rates_of
+    known = Rates(default_cpu(1), H100)
+
+    def remember(backend: RayBackend, function: str, *args: Any) -> Rates | None:
+        asked.append(function)
+        assert (ask(backend, function, *args) is None) == (gpu_absence() is not None)
+        return known
+
+    monkeypatch.setattr(RayBackend, "_rates_of", remember)
+    here = replace(known, nodes=backend.cluster(10**9).nodes, gpus=1)
+    for _ in range(2):
+        assert backend.known_rates() == here
+        assert backend.measured_rates() == here
+    assert asked == ["known", "measured"]
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 3.0})
+    assert backend.known_rates() is not None  # the task that measured had it a moment ago
+    monkeypatch.setattr("executor.runners.ray._LAG", 0.0)
+    assert backend.known_rates() is None
+    monkeypatch.setattr("executor.runners.ray._gpus", lambda nodes: {node: 4, "other": 4})
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 3.0, "GPU": 5.0})
+    several = backend.known_rates()
+    assert several is not None
+    assert several.gpus == 5
+    assert several.gpu.start > known.gpu.start  # each task in a process of its own
+
+
 def test_a_cancelled_query_leaves_the_session_usable(session: sqlray.Session) -> None:
     session.register("t", ROWS)
     slow = session.sql("select count(*) from t as a, t as b, t as c where a.v + b.v + c.v < 0")
@@ -332,6 +450,62 @@ def used_bytes() -> float:
     """Bytes in use in the object stores of all nodes."""
     total, free = ray.cluster_resources(), ray.available_resources()
     return float(total["object_store_memory"] - free.get("object_store_memory", 0.0))
+
+
+def remove_after(monkeypatch: pytest.MonkeyPatch, stages: int, cluster: Cluster, node: Any) -> None:
+    """Have a node go when so many stages have finished."""
+    finished = itertools.count(1)
+    output = RayRunner._output
+
+    def remove(runner: RayRunner, *args: Any) -> StageOutput:
+        found = output(runner, *args)
+        if next(finished) == stages:
+            cluster.remove_node(node)
+        return found
+
+    monkeypatch.setattr(RayRunner, "_output", remove)
+
+
+def test_the_last_gpu_goes_with_rows(
+    cluster: Cluster, session: sqlray.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that it made and nobody else can make again: the query begins anew, on the CPU."""
+    session.register("t", ROWS)
+    sql = "select a.v, count(*) as n from t a join t b on a.v = b.v group by a.v order by a.v"
+    for name, value in {"device": "gpu", "partitions": 3, "broadcast_limit": 1}.items():
+        session.set_option(name, value)
+    planned = planned_query(session, sql)
+    remove_after(monkeypatch, 2, cluster, next(n for n in cluster.worker_nodes if n.node_id == gpu_node()))
+    answer, metrics = run(planned)
+    assert answer.to_pydict() == {"v": list(range(COUNT)), "n": [1] * COUNT}
+    gone = {f.stage for f in metrics.fallbacks if f.reason == GONE}
+    assert gone == {s.id for s in planned.physical.graph.stages}
+    with pytest.raises(sqlray.ExecutionError, match="'gpu', but no node of the cluster has a GPU") as caught:
+        session.sql("select 1").to_arrow()
+    assert "add a node that has one" in str(caught.value)
+    session.set_option("device", "auto")
+    assert session.sql("select 1").fetchall() == [(1,)]
+
+
+def test_a_node_with_several_gpus_comes_and_goes(
+    cluster: Cluster,
+    session: sqlray.Session,
+    split_data: Path,
+    expected: dict[int, pa.Table],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its tasks run in processes of their own; those that still wait when it goes run on CPUs."""
+    node = cluster.add_node(num_cpus=1, num_gpus=2, object_store_memory=200 * 2**20)
+    for name, value in {"device": "gpu", "partitions": 3, "broadcast_limit": 1}.items():
+        session.set_option(name, value)
+    rows = session.sql("select i, gpus from placed order by i", placed=PlacedSource()).fetchall()
+    assert rows == [(i, 1) for i in range(SPLITS)]
+    with_tpch(session, split_data)
+    planned = planned_query(session, query(6))
+    remove_after(monkeypatch, 1, cluster, node)
+    answer, metrics = run(planned)
+    assert same(answer, expected[6])
+    assert GONE in {f.reason for f in metrics.fallbacks}
 
 
 def workers() -> list[int]:

@@ -156,6 +156,42 @@ def test_a_stage_of_unknown_size_stays_on_the_cpu() -> None:
     assert (placed.device, placed.why) == ("cpu", "how many rows it reads is not known")
 
 
+@pytest.mark.parametrize(("tasks", "devices", "share"), [(1, 4, 1.0), (4, 4, 0.25), (4, 2, 0.5), (3, 2, 2 / 3)])
+def test_the_busiest_device_counts(tasks: int, devices: int, share: float) -> None:
+    done = Work(1e9, 1e9, 1e9, 1e9, 1e9, 1e9, 1e9, 10, tasks)
+    assert seconds(done, H100, devices).total == pytest.approx(seconds(done, H100).total * share)
+
+
+def test_reasons_tell_how_many() -> None:
+    several = replace(RATES, nodes=3, gpus=2)
+    assert choose(SCAN, several)[1] == choose(SCAN, RATES)[1]  # of one task
+    assert choose(replace(SCAN, tasks=4), several)[1] == "about 223 ms on 2 GPUs, on the CPU 520 ms on 3 nodes"
+
+
+def on_cluster(number: int, nodes: int, gpus: int, scale: int, start: float = 0.0) -> PhysicalQuery:
+    plan, estimator = optimized(number, scale, True)
+    rates = replace(RATES, nodes=nodes, gpus=gpus, gpu=replace(H100, start=H100.start + start))
+    return plan_query(plan, PhysicalContext(estimator, memory_limit=64 * 2**30, nodes=nodes, devices=rates))
+
+
+def test_gpus_take_a_partition_each() -> None:
+    """Where several have more to do than one node: of large tables, and if a task does not take long to start."""
+    planned = on_cluster(1, nodes=1, gpus=4, scale=100)
+    assert [(s.device, s.tasks) for s in planned.graph.stages] == [("gpu", 4), ("cpu", 1)]
+    assert "on 4 GPUs, on the CPU" in planned.graph.stages[0].why
+    for single in (on_cluster(6, 1, 4, 1), on_cluster(1, 1, 4, 100, start=10.0)):
+        assert [s.tasks for s in single.graph.stages] == [1]
+    nodes = on_cluster(1, nodes=4, gpus=2, scale=100)  # more cores there than two GPUs are worth
+    assert [(s.device, s.tasks) for s in nodes.graph.stages] == [("cpu", 4), ("cpu", 1)]
+
+
+def test_the_rest_is_planned_for_as_many_places() -> None:
+    planned = on_cluster(18, nodes=1, gpus=4, scale=100)
+    first = next(s for s in planned.graph.stages if not s.inputs)
+    again = plan_rest(planned, {first.id: StageSizes(10**8, (10**9,) * 4, (1,) * 4)}, first.id)
+    assert again.partitions == planned.partitions == 4
+
+
 def test_cores_add_up() -> None:
     assert default_cpu(16).decode == pytest.approx(default_cpu(1).decode * 16)
     assert default_cpu(16).start == default_cpu(1).start

@@ -34,6 +34,7 @@ STAGED = Variant("staged", {"staged": "true"})
 PARTITIONS = Variant("3 partitions", {"partitions": "3"})
 NO_BROADCAST = Variant("3 partitions, no broadcast", {"partitions": "3", "broadcast_limit": "1"})
 LITTLE_MEMORY = Variant("little memory", {"partitions": "3", "memory_limit": "64MB"})
+ON_GPU = Variant("on a GPU", {"device": "gpu"})
 
 
 def rule_variants(names: Iterable[str]) -> list[Variant]:

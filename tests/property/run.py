@@ -19,6 +19,7 @@ from tests.property.harness import (
     BASE,
     LITTLE_MEMORY,
     NO_BROADCAST,
+    ON_GPU,
     PARTITIONS,
     STAGED,
     Harness,
@@ -39,6 +40,8 @@ def _variants(given: argparse.Namespace) -> list[Variant]:
         variants.append(STAGED)
     if given.memory:
         variants.append(LITTLE_MEMORY)
+    if given.gpu:
+        variants.append(ON_GPU)
     if given.rules:
         variants += rule_variants(optimizer_rules())
     if given.disable:
@@ -72,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--partitions", action="store_true", help="plans of several stages, 3 partitions")
     parser.add_argument("--staged", action="store_true", help="plans cut into stages")
     parser.add_argument("--memory", action="store_true", help="a memory limit of 64 MB")
+    parser.add_argument("--gpu", action="store_true", help="on the GPU of this machine")
     parser.add_argument("--rules", action="store_true", help="each optimizer rule off")
     parser.add_argument("--disable", action="append", metavar="RULE", help="this optimizer rule off")
     parser.add_argument("--show", type=int, default=10, help="how many kinds of failure to show")

@@ -1,0 +1,109 @@
+"""Generated queries on the GPU against DuckDB, and without one: what cuDF would be given, and whether it takes it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import polars as pl
+import pytest
+
+import sqlray
+from executor import devices
+from executor.device_frames import translate
+from executor.dtypes import polars_dtype
+from executor.kernels import KernelOptions, compile_fragment, optimizations
+from executor.value import NotOnDevice
+from planner.expr import column_name
+from planner.physical import InputExec
+from planner.stages import Stage
+from planner.tree import walk
+from tests.executor.fake_gpu import FakeGpu
+from tests.planned import planned_query
+from tests.property.harness import ON_GPU, Harness
+from tests.property.queries import generate
+
+FIRST = 55_000_000
+FORMS = 300  # queries
+TRANSLATED = 300
+ON_DEVICE = 600
+
+
+@pytest.fixture
+def harness() -> Iterator[Harness]:
+    made = Harness()
+    yield made
+    made.close()
+
+
+def check(harness: Harness, queries: int) -> None:
+    summary = harness.run(range(FIRST, FIRST + queries), [ON_GPU])
+    found = "\n".join(f"{f.seed}: {f.finding.sql}\n{f.finding.status}: {f.finding.detail}" for f in summary.failures)
+    assert not summary.failures, f"{summary.text()}\n{found}"
+
+
+def test_forms_for_the_gpu_are_right(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polars' own engine runs what is compiled for cuDF."""
+    fake = FakeGpu().install(monkeypatch)
+    check(harness, FORMS)
+    assert fake.plans > FORMS
+
+
+@pytest.mark.gpu
+def test_answers_of_the_gpu(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons: Counter[str] = Counter()
+    failure = devices.failure
+
+    def counted(error: BaseException) -> str:
+        reasons[failure(error)] += 1
+        return failure(error)
+
+    monkeypatch.setattr(devices, "failure", counted)
+    check(harness, ON_DEVICE)
+    print(f"\n{sum(reasons.values())} fragments of {ON_DEVICE} queries ran on the CPU:")
+    for reason, count in reasons.most_common():
+        print(f"{count:5} {reason}")
+
+
+KNOWN = {
+    "a place of a text that is not constant": "cuDF finds bytes, and tells characters only where the text is constant",
+    "a function that runs in Python": "texts that are rarely computed with, such as a BLOB's",
+    "nested loop join": "Polars makes one of a cross join with a filter, which cudf-polars does not read",
+    '"cuda" is an NVIDIA driver library': "a join by a comparison; its predicate is only built where a driver is",
+}
+"""What cuDF does not take of generated queries, by a pattern of its reason."""
+
+
+def refusal(stage: Stage) -> str | None:
+    """Why cuDF does not take a stage."""
+    inputs = {
+        node.stage: pl.LazyFrame(schema={column_name(f): polars_dtype(f.dtype) for f in node.schema})
+        for node in walk(stage.plan)
+        if isinstance(node, InputExec)
+    }
+    try:
+        translate(compile_fragment(stage.plan, inputs, KernelOptions(device="gpu")), optimizations())
+    except NotOnDevice as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.cudf
+def test_what_does_not_translate_is_known(harness: Harness) -> None:
+    pytest.importorskip("cudf_polars", reason="cudf-polars (the gpu extra) is not installed", exc_type=ImportError)
+    session = harness.session(ON_GPU)
+    refused: dict[str, str] = {}
+    whole = 0
+    for seed in range(FIRST, FIRST + TRANSLATED):
+        sql = generate(seed).sql
+        try:
+            stages = planned_query(session, sql).physical.graph.stages
+        except sqlray.SqlrayError:
+            continue
+        found = [reason for reason in map(refusal, stages) if reason is not None]
+        refused.update(dict.fromkeys(found, sql))
+        whole += not found
+    unknown = {r: sql for r, sql in refused.items() if not any(re.search(pattern, r) for pattern in KNOWN)}
+    assert not unknown, "\n".join(f"{reason}\n    {sql}" for reason, sql in unknown.items())
+    assert whole > 0.4 * TRANSLATED
