@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from executor.arithmetic import rescale, to_float
-from executor.calendar import MICROS_PER_DAY
+from executor.calendar import MICROS_PER_DAY, date
 from executor.checks import Failure, checked, lenient_cast, strict_cast
 from executor.dtypes import integer_range, polars_dtype
 from executor.intervals import interval_to_text
@@ -335,7 +335,7 @@ def _to_date(source: pa.DataType, expr: pl.Expr, safe: bool, scope: Scope) -> pl
     if source == types.VARCHAR:
         stripped = _stripped(expr, scope)
         if scope.device == "gpu":
-            return (parsed_iso(stripped, safe, scope) // MICROS_PER_DAY).cast(pl.Int32).cast(pl.Date)
+            return date(parsed_iso(stripped, safe, scope) // MICROS_PER_DAY, scope.device)
         iso = stripped.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
         plain = pl.when(stripped.str.contains(r"^\d{1,4}-\d{1,2}-\d{1,2}([ T]([01]?\d|2[0-3]):[0-5]?\d(:.*)?)?$")).then(
             pl.coalesce(iso, stripped.str.extract(_DATE, 0).str.to_date("%Y-%m-%d", strict=False))

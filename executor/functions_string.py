@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import uuid
 from collections.abc import Callable, Sequence
 
@@ -60,13 +61,17 @@ def _concat_ws(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value
     return Value(pl.when(separator.is_not_null()).then(pl.concat_str(pieces)), dtype)
 
 
+_LONGEST = 2**31 - 1  # characters of a text in cuDF
+
+
 def _substring(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     text, start = args[0].expr, args[1]
     length = args[2] if len(args) > 2 else None
     simple_start = start.is_literal and start.literal is not None and start.literal > 0
     simple_length = length is None or (length.is_literal and length.literal is not None and length.literal >= 0)
     if simple_start and simple_length:
-        return Value(text.str.slice(start.literal - 1, None if length is None else length.literal), dtype)
+        count = None if length is None else min(length.literal, _LONGEST)
+        return Value(text.str.slice(min(start.literal - 1, _LONGEST), count), dtype)
     size = text.str.len_chars().cast(pl.Int64)
     at = start.expr.cast(pl.Int64)
     wanted = pl.lit(2**62, dtype=pl.Int64) if length is None else length.expr.cast(pl.Int64)
@@ -77,7 +82,7 @@ def _substring(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value
     begin = pl.max_horizontal(pl.when(count < 0).then(first + count).otherwise(first), zero)
     end = pl.max_horizontal(pl.when(count < 0).then(first).otherwise(first + count), begin)
     if scope.device == "gpu":  # cuDF slices at constant places, but cuts heads and tails of any length
-        result = text.str.tail(pl.max_horizontal(size - begin, zero)).str.head(end - begin)
+        result = text.str.tail(pl.max_horizontal(size - begin, zero)).str.head(pl.min_horizontal(end - begin, size))
     else:
         result = text.str.slice(begin, (end - begin).cast(pl.UInt64))
     known = at.is_not_null() & wanted.is_not_null()
@@ -194,9 +199,19 @@ def _regexp_replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
     return Value(replace(pattern, replacement), dtype)
 
 
+def _groups(pattern: str | None) -> int:
+    """How many groups a pattern has; of one that Python does not read alike, none are certain."""
+    try:
+        return re.compile(pattern or "").groups
+    except re.error:
+        return 0
+
+
 def _regexp_extract(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     pattern, _ = _pattern(args[1], args[3] if len(args) > 3 else None, whole=scope.device == "gpu")
     group = int(args[2].literal) if len(args) > 2 and args[2].literal is not None else 0
+    if scope.device == "gpu" and group > _groups(args[1].literal):
+        raise NotOnDevice("a group that the pattern may not have")
     text = args[0].expr
     found = text.str.extract(pattern, group + (scope.device == "gpu"))
     return Value(pl.when(text.is_not_null() & args[1].expr.is_not_null()).then(found.fill_null("")), dtype)
@@ -320,8 +335,8 @@ def _edge(name: str) -> Function:
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
         method: Callable[..., pl.Expr] = getattr(args[0].expr.str, name)
         if args[1].literal is not None:
-            return Value(method(int(args[1].literal)), dtype)
-        count = args[1].expr.cast(pl.Int64)
+            return Value(method(max(-_LONGEST, min(int(args[1].literal), _LONGEST))), dtype)
+        count = args[1].expr.cast(pl.Int64).clip(-_LONGEST, _LONGEST)
         return Value(pl.when(count.is_not_null()).then(method(count.fill_null(0))), dtype)
 
     return compute

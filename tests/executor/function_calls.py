@@ -53,6 +53,8 @@ SETTINGS = {
     "string_agg": ",",
 }  # fmt: skip
 
+PATTERNS = {"regexp_extract": "(.)(a)"}  # with the group that is asked for
+
 INPUT = InputExec(0, Schema(tuple(COLUMNS.values())))
 VOLATILE = ("random", "gen_random_uuid", "now", "localtimestamp", "current_date", "localtime")
 LIBM = (
@@ -90,6 +92,8 @@ def arguments(name: str, signature: str) -> list[Expr]:
     for parameter in parse_signature(signature).parameters:
         if parameter.constant and parameter.kind == "VARCHAR":
             found.append(Literal(SETTINGS.get(name, "month"), types.VARCHAR))
+        elif parameter.kind == "VARCHAR" and found and name in PATTERNS:
+            found.append(Literal(PATTERNS[name], types.VARCHAR))
         elif parameter.constant or (found and parameter.kind in CONSTANTS):
             found.append(CONSTANTS[parameter.kind])
         else:

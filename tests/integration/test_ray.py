@@ -453,7 +453,7 @@ def used_bytes() -> float:
 
 
 def remove_after(monkeypatch: pytest.MonkeyPatch, stages: int, cluster: Cluster, node: Any) -> None:
-    """Have a node go when so many stages have finished."""
+    """Have the node with the last GPUs go when so many stages have finished."""
     finished = itertools.count(1)
     output = RayRunner._output
 
@@ -461,6 +461,10 @@ def remove_after(monkeypatch: pytest.MonkeyPatch, stages: int, cluster: Cluster,
         found = output(runner, *args)
         if next(finished) == stages:
             cluster.remove_node(node)
+            deadline = time.monotonic() + 20
+            while "GPU" in ray.cluster_resources():  # until the cluster knows, tasks may still be sent there
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
         return found
 
     monkeypatch.setattr(RayRunner, "_output", remove)
