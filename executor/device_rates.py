@@ -137,6 +137,7 @@ def _key(gpu: Gpu) -> str:
     return f"{gpu.name}, {pl.thread_pool_size()} cores, polars {pl.__version__}, cudf-polars {_cudf_version()}"
 
 
+@cache
 def _cudf_version() -> str:
     for package in _CUDF:
         with suppress(PackageNotFoundError):
