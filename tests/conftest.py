@@ -4,6 +4,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from sqlray.tpch_data import generate
@@ -42,4 +43,14 @@ def tpch_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(given)
     target = tmp_path_factory.mktemp("tpch")
     generate(0.01, target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def split_data(tpch_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same tables in files of several row groups, so that several tasks read each: a file of one is not divided."""
+    target = tmp_path_factory.mktemp("split")
+    for table in TPCH_TABLES:
+        rows = pq.read_table(tpch_data / f"{table}.parquet")
+        pq.write_table(rows, target / f"{table}.parquet", row_group_size=max(1, rows.num_rows // 4))
     return target

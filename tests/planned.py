@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 from unittest import mock
 
@@ -9,6 +10,8 @@ import pyarrow as pa
 
 import sqlray
 from executor.metrics import QueryMetrics
+from executor.sources.memory import MemoryTable
+from planner.catalog import Split
 from sqlray import pipeline
 from sqlray.pipeline import PlannedQuery
 
@@ -31,3 +34,10 @@ def run(planned: PlannedQuery) -> tuple[pa.Table, QueryMetrics]:
     """The rows of a planned query, and what its run took."""
     execution = planned.execution()
     return pa.Table.from_batches(list(planned.batches(execution)), planned.schema), execution.metrics
+
+
+def small_splits(table: MemoryTable) -> tuple[Split, ...]:
+    """Splits of a few rows each, in place of a table's own, of which small tables have one."""
+    rows = table.frame.height
+    edges = [rows * i // 5 for i in range(6)]
+    return tuple(Split((a, b - a), b - a, 100) for a, b in pairwise(edges))

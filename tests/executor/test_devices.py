@@ -21,14 +21,14 @@ from executor.runners import task
 from executor.runners.backend import RunSettings
 from executor.runners.base import LostWithGpu, Runner, StageOutput, StageProgress
 from executor.runners.local import LocalBackend, LocalRunner, resources
-from executor.sources.memory import snapshot
+from executor.sources.memory import MemoryTable, snapshot
 from executor.value import NotOnDevice
 from planner.devices import H100, Rates, default_cpu
 from planner.errors import ExecutionError
 from planner.stages import Stage
 from sqlray.tpch_verify import SORT_KEYS, compare
 from tests.executor.fake_gpu import FakeGpu
-from tests.planned import planned_query, run
+from tests.planned import planned_query, run, small_splits
 from tpch_queries import NUMBERS, TABLES, query
 
 OUT_OF_MEMORY = MemoryError("std::bad_alloc: out_of_memory: CUDA error")
@@ -41,10 +41,10 @@ FAILURES = (OUT_OF_MEMORY, UNSUPPORTED, LOST, UNTRANSLATED, WRAPPED)
 
 
 @pytest.fixture(scope="module")
-def session(tpch_data: Path) -> Iterator[sqlray.Session]:
+def session(split_data: Path) -> Iterator[sqlray.Session]:
     with sqlray.connect() as made:
         for table in TABLES:
-            made.register(table, tpch_data / f"{table}.parquet")
+            made.register(table, split_data / f"{table}.parquet")
         yield made
 
 
@@ -60,7 +60,6 @@ def test_a_stage_that_fails_runs_on_the_cpu(
     session.set_option("device", "gpu")
     FakeGpu().install(monkeypatch)
     planned = planned_query(session, query(number))
-    every_stage = {stage.id for stage in planned.physical.graph.stages}
     fakes = [FakeGpu(), FakeGpu(LOST, every=2), FakeGpu(OUT_OF_MEMORY, late=True), *map(FakeGpu, FAILURES)]
     for fake in fakes:
         fake.install(monkeypatch)
@@ -70,7 +69,7 @@ def test_a_stage_that_fails_runs_on_the_cpu(
         if fake.error is None:
             assert fell_back == set()
         elif fake.every == 1:
-            assert fell_back == every_stage
+            assert fell_back == set(metrics.stages)
         else:
             assert bool(fell_back) == (fake.plans >= fake.every)
         assert {f.reason for f in metrics.fallbacks} <= {devices.failure(fake.error or LOST)}
@@ -395,15 +394,17 @@ def test_copies_make_room_for_a_query(orders: pl.DataFrame, monkeypatch: pytest.
 
 
 def test_rows_stay_on_the_gpu_between_stages(session: sqlray.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"device": "gpu", "staged": True, "partitions": 1}.items():
+    """But those that are divided for a shuffle, and the result."""
+    for name, value in {"device": "gpu", "staged": True, "partitions": 2}.items():
         session.set_option(name, value)
     fake = FakeGpu().install(monkeypatch)
-    planned = planned_query(session, query(15))
-    stages = planned.physical.graph.stages
-    assert len(stages) > 1
-    assert all(s.tasks == 1 for s in stages)
-    run(planned)
-    assert fake.downloads == 1  # of the result
+    planned = planned_query(session, query(14))
+    execution = planned.execution()
+    assert sum(batch.num_rows for batch in planned.batches(execution)) == 1
+    stages = execution.graph.stages
+    stayed = [s for s in stages[:-1] if task.undivided(s.output)]
+    assert stayed
+    assert fake.downloads == sum(s.tasks for s in stages if s not in stayed)
 
 
 def test_tpch_over_copies_of_tables(tpch_data: Path, session: sqlray.Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,6 +412,7 @@ def test_tpch_over_copies_of_tables(tpch_data: Path, session: sqlray.Session, mo
         session.set_option(name, value)
     expected = {number: session.sql(query(number)).to_arrow() for number in NUMBERS}
     fake = FakeGpu().install(monkeypatch)
+    monkeypatch.setattr(MemoryTable, "splits", small_splits)
     for partitions in (0, 2):
         resident = sqlray.connect(device="gpu", partitions=partitions)
         for table in TABLES:

@@ -18,7 +18,6 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import ray
 from ray.cluster_utils import Cluster
@@ -84,16 +83,6 @@ def expected(tpch_data: Path) -> dict[int, pa.Table]:
     return {n: local.sql(query(n)).to_arrow() for n in NUMBERS}
 
 
-@pytest.fixture(scope="module")
-def split_data(tpch_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same tables in files of several parts, so that several tasks read each."""
-    target = tmp_path_factory.mktemp("split")
-    for table in TPCH_TABLES:
-        rows = pq.read_table(tpch_data / f"{table}.parquet")
-        pq.write_table(rows, target / f"{table}.parquet", row_group_size=max(1, rows.num_rows // 4))
-    return target
-
-
 def same(left: pa.Table, right: pa.Table) -> bool:
     """Equal rows in equal order; doubles up to the order of summation."""
     if left.schema != right.schema or left.num_rows != right.num_rows:
@@ -109,11 +98,11 @@ def same(left: pa.Table, right: pa.Table) -> bool:
     "options", [{}, {"partitions": 3, "broadcast_limit": 1}], ids=["as planned", "everything shuffled"]
 )
 def test_tpch(
-    session: sqlray.Session, tpch_data: Path, expected: dict[int, pa.Table], options: dict[str, object]
+    session: sqlray.Session, split_data: Path, expected: dict[int, pa.Table], options: dict[str, object]
 ) -> None:
     for name, value in options.items():
         session.set_option(name, value)
-    with_tpch(session, tpch_data)
+    with_tpch(session, split_data)
     wrong = [n for n in NUMBERS if not same(session.sql(query(n)).to_arrow(), expected[n])]
     assert not wrong
 

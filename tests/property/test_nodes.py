@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any
 from unittest import mock
 
@@ -14,21 +13,14 @@ from executor.runners import task
 from executor.runners.local import LocalBackend
 from executor.sources.memory import MemoryTable
 from planner import exchange, started, working_set
-from planner.catalog import Split
 from planner.cost import ClusterInfo
 from planner.physical_planner import PhysicalContext, PhysicalQuery
 from planner.statistics import Estimator
 from sqlray import pipeline
+from tests.planned import small_splits
 from tests.property.harness import BASE, Harness
 
 QUERIES = 120
-
-
-def splits(table: MemoryTable) -> tuple[Split, ...]:
-    """A few rows each."""
-    rows = table.frame.height
-    edges = [rows * i // 5 for i in range(6)]
-    return tuple(Split((a, b - a), b - a, 100) for a, b in pairwise(edges))
 
 
 def context_of_small_nodes(estimator: Estimator, **options: Any) -> PhysicalContext:
@@ -48,7 +40,7 @@ def changes() -> Iterator[list[str]]:
 
     patches = [
         mock.patch.object(LocalBackend, "cluster", return_value=ClusterInfo(3, 1, 20_000)),
-        mock.patch.object(MemoryTable, "splits", splits),
+        mock.patch.object(MemoryTable, "splits", small_splits),
         mock.patch.object(pipeline, "PhysicalContext", context_of_small_nodes),
         mock.patch.object(started, "_SKEWED", 1.1),
         mock.patch.object(exchange, "_SMALL_SCAN", 1),
