@@ -13,10 +13,12 @@ from executor.expressions import conjunction
 from executor.frame import Context, Frame
 from executor.join_keys import Keys, join_keys
 from executor.value import Store, Value, integer_dtype
+from planner import types
 from planner.devices import Device
-from planner.expr import ColumnId, Expr, columns_of
+from planner.expr import ColumnId, Comparison, Expr, columns_of
 from planner.physical import Bounds, KeyPair
 from planner.record import record
+from planner.tree import walk
 
 BuildSide = Literal["prefer_left", "prefer_right"]
 How = Literal["inner", "left", "right", "full", "semi", "anti"]
@@ -84,6 +86,9 @@ def filter_right(sides: Sides, context: Context) -> Sides:
     return replace(sides, right=filtered(sides.right, sides.right_only, sides.bounds, context), right_only=())
 
 
+_CONSTANT = Keys((pl.lit(0, dtype=pl.Int8),), (pl.lit(0, dtype=pl.Int8),))  # of which every pair matches
+
+
 def equi_join(
     left: pl.LazyFrame, right: pl.LazyFrame, keys: Keys, how: How, build: str, context: Context
 ) -> pl.LazyFrame:
@@ -92,7 +97,7 @@ def equi_join(
     if not keys.left:
         if how == "inner":
             return left.join(right, how="cross")
-        keys = Keys((pl.lit(0, dtype=pl.Int8),), (pl.lit(0, dtype=pl.Int8),))
+        keys = _CONSTANT
     left, left_on = with_keys(left, keys.left, context)
     right, right_on = with_keys(right, keys.right, context)
     return left.join(
@@ -105,6 +110,21 @@ def equi_join(
         maintain_order="none",
         build_side=side,
     )
+
+
+def _is_inequality_join(sides: Sides) -> bool:
+    """Whether cuDF joins by the conditions themselves: one or two that compare whole numbers or moments of both sides."""
+    return 1 <= len(sides.both) <= 2 and all(_compares_numbers(c, sides) for c in sides.both)
+
+
+def _compares_numbers(condition: Expr, sides: Sides) -> bool:
+    if not (isinstance(condition, Comparison) and condition.op in ("<", "<=", ">", ">=")):
+        return False
+    found = columns_of(condition.left), columns_of(condition.right)
+    of_sides = sides.left.columns.keys(), sides.right.columns.keys()
+    apart = any(all(c and c <= s for c, s in zip(found, pair, strict=True)) for pair in (of_sides, of_sides[::-1]))
+    nodes = [n for side in (condition.left, condition.right) for n in walk(side)]
+    return apart and all(types.is_integer(n.dtype) or types.is_temporal(n.dtype) for n in nodes)
 
 
 def with_keys(lazy: pl.LazyFrame, keys: Sequence[pl.Expr], context: Context) -> tuple[pl.LazyFrame, list[pl.Expr]]:
@@ -135,6 +155,8 @@ def inner_join(sides: Sides, context: Context) -> Frame:
     sides = filter_right(sides, context)
     left = filtered(sides.left, sides.left_only, sides.bounds, context)
     keys = join_keys(sides.pairs, ((), ()), left, sides.right, sides.bounds, context)
+    if context.device == "gpu" and not keys.left and sides.both and not _is_inequality_join(sides):
+        keys = _CONSTANT  # of a cross join and the filter Polars would make a nested loop, which cudf-polars has not
     lazy = equi_join(left.lazy, sides.right.lazy, keys, "inner", sides.build, context)
     return filtered(Frame(lazy, sides.columns, most_rows(sides)), sides.both, sides.bounds, context)
 

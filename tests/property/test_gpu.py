@@ -25,7 +25,7 @@ from tests.property.harness import ON_GPU, Harness
 from tests.property.queries import generate
 
 FIRST = 55_000_000
-FORMS = 300  # queries
+FORMS = 150  # queries
 TRANSLATED = 300
 ON_DEVICE = 600
 
@@ -47,7 +47,7 @@ def test_forms_for_the_gpu_are_right(harness: Harness, monkeypatch: pytest.Monke
     """Polars' own engine runs what is compiled for cuDF."""
     fake = FakeGpu().install(monkeypatch)
     check(harness, FORMS)
-    assert fake.plans > FORMS
+    assert fake.plans > 0.8 * FORMS
 
 
 @pytest.mark.gpu
@@ -69,7 +69,8 @@ def test_answers_of_the_gpu(harness: Harness, monkeypatch: pytest.MonkeyPatch) -
 KNOWN = {
     "a place of a text that is not constant": "cuDF finds bytes, and tells characters only where the text is constant",
     "a function that runs in Python": "texts that are rarely computed with, such as a BLOB's",
-    "nested loop join": "Polars makes one of a cross join with a filter, which cudf-polars does not read",
+    "a cast that runs in Python": "casts that are rarely asked for, such as a BLOB's to text",
+    "literal=False is not supported for replace": "cuDF replaces patterns everywhere",
     '"cuda" is an NVIDIA driver library': "a join by a comparison; its predicate is only built where a driver is",
 }
 """What cuDF does not take of generated queries, by a pattern of its reason."""
@@ -106,4 +107,4 @@ def test_what_does_not_translate_is_known(harness: Harness) -> None:
         whole += not found
     unknown = {r: sql for r, sql in refused.items() if not any(re.search(pattern, r) for pattern in KNOWN)}
     assert not unknown, "\n".join(f"{reason}\n    {sql}" for reason, sql in unknown.items())
-    assert whole > 0.4 * TRANSLATED
+    assert whole > 0.9 * TRANSLATED
