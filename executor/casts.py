@@ -145,7 +145,7 @@ def _to_decimal(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> V
             moved = rescale(value, dtype.scale, scope)
         else:
             moved = _round_down(value, dtype.scale, scope)
-        return _within_precision(replace(moved, is_literal=False), dtype, safe, scope)
+        return _within_precision(replace(moved, is_literal=False, literal=None), dtype, safe, scope)
     if types.is_float(source):
         scaled = (value.expr.cast(pl.Float64) * float(10**dtype.scale)).round(0, mode="half_away_from_zero")
         store = Store.INT64 if dtype.precision <= 18 else Store.INT128

@@ -45,14 +45,14 @@ def _held(value: Value, scope: Scope) -> Value:
 def _abs(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     value = args[0]
     if types.is_float(value.dtype):
-        return replace(value, expr=value.expr.abs(), is_literal=False)
+        return replace(value, expr=value.expr.abs(), is_literal=False, literal=None)
     low, high = bounds_of(value)
     bounds = (0 if low <= 0 <= high else min(abs(low), abs(high)), max(abs(low), abs(high)))
     if types.is_decimal(value.dtype):
         held = _held(value, scope)
-        return replace(held, expr=held.expr.abs(), bounds=bounds, is_literal=False)
+        return replace(held, expr=held.expr.abs(), bounds=bounds, is_literal=False, literal=None)
     if bounds[1] <= integer_range(dtype)[1]:
-        return replace(value, expr=value.expr.abs(), bounds=bounds, is_literal=False)
+        return replace(value, expr=value.expr.abs(), bounds=bounds, is_literal=False, literal=None)
     if scope.device == "gpu" and value.dtype.bit_width == 64:  # there are no 128 bits, and one value has no absolute
         expr = checked(value.expr.abs(), value.expr == low, Failure.OUT_OF_RANGE, scope)
     else:
@@ -128,7 +128,7 @@ def _rounding(how: str) -> Function:
         if types.is_integer(value.dtype):
             return _round_integer(how, value, digits, scope)
         rounded = _round_float(how, value.expr, digits, scope).cast(polars_dtype(value.dtype))
-        return replace(value, expr=rounded, is_literal=False)
+        return replace(value, expr=rounded, is_literal=False, literal=None)
 
     return compute
 
@@ -138,7 +138,7 @@ def _round_integer(how: str, value: Value, digits: int, scope: Scope) -> Value:
         return value
     unit = 10**-digits
     if unit > 10**18:
-        return replace(value, expr=value.expr * 0, bounds=(0, 0), is_literal=False)
+        return replace(value, expr=value.expr * 0, bounds=(0, 0), is_literal=False, literal=None)
     target = pl.Int64() if max(map(abs, bounds_of(value))) + unit <= INT64_MAX else pl.Int128()
     wide = value.expr.cast(target)
     half = unit // 2 if how == "round" else 0
@@ -177,7 +177,7 @@ def _extreme(greatest: bool) -> Function:
         def pick(a: Value, b: Value) -> Value:
             better = compare(">=" if greatest else "<=", a, b, scope)
             expr = pl.when(b.expr.is_null() | better).then(a.expr).otherwise(b.expr)
-            return replace(a, expr=expr, is_literal=False)
+            return replace(a, expr=expr, is_literal=False, literal=None)
 
         expr = reduce(pick, values).expr
         bounds = None

@@ -334,7 +334,7 @@ def _strip(side: str) -> Function:
 def _edge(name: str) -> Function:
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
         method: Callable[..., pl.Expr] = getattr(args[0].expr.str, name)
-        if args[1].literal is not None:
+        if args[1].is_literal and args[1].literal is not None:
             return Value(method(max(-_LONGEST, min(int(args[1].literal), _LONGEST))), dtype)
         count = args[1].expr.cast(pl.Int64).clip(-_LONGEST, _LONGEST)
         return Value(pl.when(count.is_not_null()).then(method(count.fill_null(0))), dtype)

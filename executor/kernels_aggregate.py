@@ -155,7 +155,7 @@ def _argument(call: AggregateCall, group: Group) -> Argument:
     test = translate(call.filter, group.scope).expr if call.filter is not None else None
     if test is not None:
         first = values[0]
-        values[0] = replace(first, expr=pl.when(test).then(first.expr), nullable=True, is_literal=False)
+        values[0] = replace(first, expr=pl.when(test).then(first.expr), nullable=True, is_literal=False, literal=None)
     if not any(v.expr.meta.root_names() for v in values):
         values[0] = _per_row(values[0], group)
     return Argument(call, tuple(values), test, group)
@@ -164,11 +164,11 @@ def _argument(call: AggregateCall, group: Group) -> Argument:
 def _per_row(value: Value, group: Group) -> Value:
     """A constant argument once a row: Polars would take it once a group."""
     if group.device == "gpu":
-        return replace(value, expr=group.rows.column(value.expr), is_literal=False)
+        return replace(value, expr=group.rows.column(value.expr), is_literal=False, literal=None)
     repeated = pl.repeat(value.expr, pl.len())
     if value.is_literal and value.literal is None:
         repeated = pl.repeat(None, pl.len(), dtype=polars_dtype(value.dtype))
-    return replace(value, expr=repeated, is_literal=False)
+    return replace(value, expr=repeated, is_literal=False, literal=None)
 
 
 def _count_star(call: AggregateCall, group: Group) -> Value:
