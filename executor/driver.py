@@ -17,6 +17,7 @@ from executor.progress import QueryProgress
 from executor.ranges import find_limits
 from executor.runners.base import LostWithGpu, Runner, StageOutput, StageProgress
 from executor.runtime_filter import apply_filters
+from executor.sources.memory import note_reads
 from planner.errors import CancelledError, ExecutionError
 from planner.physical_planner import PhysicalQuery, on_cpu, plan_rest
 from planner.stages import Stage, StageGraph
@@ -51,6 +52,7 @@ class Execution:
             CancelledError: it was cancelled through ``cancellation``.
         """
         started = time.perf_counter()
+        note_reads(s.plan for s in self.graph.stages)
         runner = self.make_runner(self.cancellation, self.progress.tell)
         frames = self._run(runner)
         try:
@@ -79,6 +81,7 @@ class Execution:
             ExecutionError: the query failed.
             CancelledError: it was cancelled through ``cancellation``.
         """
+        note_reads(s.plan for s in self.graph.stages)
         runner = self.make_runner(self.cancellation, self.progress.tell)
         planned = self.query
         try:
@@ -130,6 +133,8 @@ class Execution:
         """Forget what has run, and plan the query for the CPU."""
         runner.close()
         self.progress.forget()
+        self.metrics.stages.clear()
+        self._started.clear()
         self._lost = [Fallback(s.id, str(lost)) for s in planned.graph.stages if s.device == "gpu"]
         self.query = on_cpu(planned)
 

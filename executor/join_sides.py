@@ -113,7 +113,7 @@ def equi_join(
 
 
 def _is_inequality_join(sides: Sides) -> bool:
-    """Whether cuDF joins by the conditions themselves: one or two that compare whole numbers or moments of both sides."""
+    """Whether cuDF joins by the conditions themselves: one or two that compare integers or moments of both sides."""
     return 1 <= len(sides.both) <= 2 and all(_compares_numbers(c, sides) for c in sides.both)
 
 

@@ -30,7 +30,6 @@ from executor.sources.memory import MemoryTable
 from executor.split_pruning import remaining_splits
 from executor.value import NotOnDevice, Store, Value, native
 from planner import types
-from planner.catalog import ColumnStatistics
 from planner.devices import Device
 from planner.errors import PlanError
 from planner.expr import ColumnId, Field, Literal, column_name
@@ -205,9 +204,8 @@ def _operator(plan: PhysicalPlan, children: list[Frame], context: Context) -> Fr
 def _scan(plan: ScanExec, context: Context) -> Frame:
     table = cast(Source, plan.table)  # every table of the catalog is one; checking the protocol costs more
     names = list(dict.fromkeys(f.name for f in plan.fields)) or [_narrowest(table)]
-    statistics = table.statistics(names)
     resident = table if context.device == "gpu" and isinstance(table, MemoryTable) else None
-    read = {f.id: _read_column(f, statistics.columns[f.name], resident, context.device) for f in plan.fields}
+    read = {f.id: _read_column(f, plan, resident, context.device) for f in plan.fields}
     scope = context.scope(read, plan.bounds)
     splits = remaining_splits(plan, scope)
     lazy = table.scan(names, splits) if resident is None else resident.scan_on_device(names, splits)
@@ -218,16 +216,17 @@ def _scan(plan: ScanExec, context: Context) -> Frame:
         lazy = head(lazy, plan.limit)
     renamed = [pl.col(f.name).alias(column_name(f)) for f in plan.fields]
     columns = {f.id: stored(scope.columns[f.id], column_name(f)) for f in plan.fields}
+    statistics = table.statistics(())
     rows = int(statistics.rows) if statistics.exact and statistics.rows is not None else None
     return Frame(select(lazy, renamed), columns, rows)
 
 
-def _read_column(item: Field, known: ColumnStatistics, resident: MemoryTable | None, device: Device) -> Value:
+def _read_column(item: Field, plan: ScanExec, resident: MemoryTable | None, device: Device) -> Value:
     """A column as its source, or the copy that a GPU keeps of a table, gives it."""
     if device == "gpu" and differs(item) and (resident is None or item.dtype == types.INTERVAL):
         raise NotOnDevice(f"columns of {types.type_name(item.dtype)} are read on the CPU")
     scaled = resident is not None and resident.is_scaled_on_device(item.name)
-    nullable = item.nullable and not (known.exact and known.null_count == 0)
+    nullable = item.nullable and item.id not in plan.not_null
     return Value(pl.col(item.name), item.dtype, Store.INT64 if scaled else Store.NATIVE, nullable=nullable)
 
 

@@ -112,9 +112,13 @@ class _Planner:
 
     def scan(self, plan: Scan) -> tuple[PhysicalPlan, Cost]:
         limits = self.estimator.bounds(plan)
-        node = ScanExec(plan.table, plan.fields, plan.schema, plan.predicates, plan.limit, bounds=limits)
-        read = plan.table.statistics([f.name for f in plan.fields]).rows
-        rows = DEFAULT_ROWS if read is None else read
+        known = plan.table.statistics([f.name for f in plan.fields])
+        columns = [(f.id, known.columns[f.name]) for f in plan.fields]
+        not_null = frozenset(id for id, column in columns if column.exact and column.null_count == 0)
+        node = ScanExec(
+            plan.table, plan.fields, plan.schema, plan.predicates, plan.limit, bounds=limits, not_null=not_null
+        )
+        rows = DEFAULT_ROWS if known.rows is None else known.rows
         return node, self.model.scan(rows, rows * self.estimator.width(plan))
 
     def aggregate(self, plan: Aggregate) -> tuple[PhysicalPlan, Cost]:

@@ -67,7 +67,7 @@ class ScanExec(PhysicalPlan):
 
     ``splits`` None reads the whole table; a task of a multi-stage plan gets its share. ``tasks`` is the
     number of tasks that share the scan, as ``exchange.ensure_distribution`` decided. ``bounds`` are those
-    of ``fields``.
+    of ``fields``; ``not_null`` are the ids of those that are proved to hold no NULL.
     """
 
     table: Table
@@ -78,6 +78,7 @@ class ScanExec(PhysicalPlan):
     splits: tuple[Split, ...] | None = None
     tasks: int = 1
     bounds: Bounds = field(default_factory=dict)
+    not_null: frozenset[ColumnId] = frozenset()
 
 
 @record(eq=False)

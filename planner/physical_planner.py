@@ -148,10 +148,17 @@ def _spread(
         graph = replace(graph, stages=(*stages, *divided))
     if context.devices != "cpu":
         new = graph.stages[len(stages) :]
-        graph = replace(graph, stages=(*stages, *(place(s, context) for s in new)))
+        placed = [place(s, context) for s in new]
+        graph = replace(graph, stages=(*stages, *(replace(s, stays=_stays(s, placed)) for s in placed)))
     first = precedence(graph.stages, graph.filters, context.estimates, context.broadcast_limit)
     graph = replace(graph, filters=(*filters, *graph.filters), precedence=first)
     return PhysicalQuery(spread, graph, context, partitions, origins, distributed.joins, started)
+
+
+def _stays(stage: Stage, stages: Sequence[Stage]) -> bool:
+    """Whether the stage and all that read it run on the GPU."""
+    readers = [s for s in stages if stage.id in s.inputs]
+    return bool(readers) and all(s.device == "gpu" for s in (stage, *readers))
 
 
 def _keyed(spread: PhysicalPlan, origins: Mapping[int, Origin], graph: StageGraph) -> set[int]:

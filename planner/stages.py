@@ -69,6 +69,7 @@ class Stage:
     blocks they divide among them; of the other inputs each has the whole partition.
 
     ``device`` runs the stage's kernels; ``why`` says in a few words what spoke for it, where there was a choice.
+    ``stays`` tells that all its readers run on the GPU, too, so that its rows may stay there.
     """
 
     id: int
@@ -81,6 +82,7 @@ class Stage:
     divided: int | None = None
     device: Device = "cpu"
     why: str = ""
+    stays: bool = False
 
     def share(self, task: int) -> Share:
         """What task ``task`` reads."""

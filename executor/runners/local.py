@@ -75,7 +75,7 @@ class LocalRunner:
                 self.progress(stage, done, sink.rows, sink.bytes)
                 return self.cancellation.requested
 
-            self._run_task(stage, inputs, task, take, undivided(stage.output))
+            self._run_task(stage, inputs, task, take, stage.stays and undivided(stage.output))
             self.progress(stage, task + 1, sink.rows, sink.bytes)
         partitions = sink.finish()
         self.progress(stage, stage.tasks, sink.rows, sink.bytes)

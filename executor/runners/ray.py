@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from ray.data import Dataset as Dataset
 
 _PATIENCE = 10.0  # seconds for a cluster to answer at its address
+_AGAIN = 60.0  # seconds until a cluster is asked again what its GPUs do, if it did not answer
 _GRACE = 2.0  # seconds that a cancelled task has to end by itself
 _TICK = 0.2  # seconds between looks at whether the query shall stop
 _RETRIES = 10  # runs of a task that dies with its worker or node
@@ -268,7 +269,8 @@ class RayBackend:
         self._on_gpus: set[ObjectRef[Any]] = set()
         self._gpus_used = 0  # at once, until …
         self._gpu_ended = -inf  # … this moment
-        self._rates: dict[tuple[str, str], Rates | None] = {}  # what was asked for, by node
+        self._rates: dict[tuple[str, str], Rates | None] = {}  # what was asked for, by node …
+        self._refused: dict[tuple[str, str], float] = {}  # … and when there was no answer
         self._queries = itertools.count(1)
         self._tables: weakref.WeakKeyDictionary[MemoryTable, DatasetTable] = weakref.WeakKeyDictionary()
 
@@ -294,9 +296,12 @@ class RayBackend:
         if free == 0:
             return None
         key = function, min(gpus)
-        if key not in self._rates:
+        if key not in self._rates and time.monotonic() > self._refused.get(key, -inf) + _AGAIN:
             self._rates[key] = self._rates_of(*key, min(nodes), patience)
-        found = self._rates[key]
+            if self._rates[key] is None:
+                del self._rates[key]
+                self._refused[key] = time.monotonic()
+        found = self._rates.get(key)
         if found is None:
             return None
         start = found.gpu.start + (_PROCESS if max(gpus.values()) > 1 else 0.0)

@@ -132,11 +132,13 @@ def run_fragment(
 def _run_on_gpu(plan: PhysicalPlan, sources: Mapping[int, pl.LazyFrame], context: TaskContext) -> Computed:
     """A fragment's rows; without the copies of tables that the GPU keeps, if it has no memory for both."""
     compiled = compile_fragment(plan, sources, context.options)
+    rows = None
     try:
         rows = run_on_device(compiled, context.times)
     except MemoryError:
         if not residents.clear():
             raise
+    if rows is None:  # not before the error is gone, whose frames hold what it had computed
         rows = run_on_device(compiled, context.times)
     if context.keep and not any(map(differs, plan.schema)):
         return rows

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +15,9 @@ from executor.device_frames import DeviceFrame
 from executor.sources.base import conform, conformed, engine_schema, readable
 from planner import types
 from planner.catalog import ColumnStatistics, Split, TableStatistics
+from planner.physical import PhysicalPlan, ScanExec
 from planner.record import record
+from planner.tree import walk
 
 _SAMPLE = 20_000
 
@@ -63,7 +64,6 @@ class MemoryTable:
 
     def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
         readable(self.schema, columns, self.name)
-        self._note_read(splits)
         frame = self.frame
         if splits is not None:
             parts = [self.part(s) for s in splits]
@@ -76,7 +76,6 @@ class MemoryTable:
         Columns come as ``residents`` holds them.
         """
         readable(self.schema, columns, self.name)
-        self._note_read(splits)
 
         def read(names: Sequence[str]) -> DeviceFrame:
             copy = residents.columns(self.frame, names)
@@ -91,9 +90,13 @@ class MemoryTable:
         """Whether ``scan_on_device`` gives a decimal column as scaled integers."""
         return residents.is_scaled(self.frame.schema[column])
 
-    def _note_read(self, splits: Sequence[Split] | None) -> None:
-        if splits is None or any(s.part[0] == 0 for s in splits):  # of a query's tasks, one reads the first row
-            residents.note_read(self.frame)
+
+def note_reads(plans: Iterable[PhysicalPlan]) -> None:
+    """Count a query that reads tables in memory: those that are read often are worth a copy on a GPU."""
+    scans = (node for plan in plans for node in walk(plan) if isinstance(node, ScanExec))
+    frames = {id(s.table.frame): s.table.frame for s in scans if isinstance(s.table, MemoryTable)}
+    for frame in frames.values():
+        residents.note_read(frame)
 
 
 def column_statistics(values: pl.Series, dtype: pa.DataType, unique: bool = False) -> ColumnStatistics:
@@ -152,49 +155,14 @@ def _string_width(values: pl.Series) -> float:
     return 16.0 + float(head) if isinstance(head, (int, float)) else 16.0
 
 
-@dataclass(slots=True)
-class _Snapshot:
-    original: weakref.ref[pl.DataFrame]
-    frame: pl.DataFrame
-    state: list[tuple[object, ...]]
-
-
-_snapshots: dict[int, _Snapshot] = {}  # by the identity of the original
-
-
-def snapshot(data: pl.DataFrame) -> pl.DataFrame:
-    """A frame as it is now, which stays so when its owner changes theirs in place: the same one until then, so that
-    what is known of it lasts. It shares the data."""
-    state = [_state(column) for column in data.get_columns()]
-    at = id(data)
-    known = _snapshots.get(at)
-    if known is None or known.original() is not data or known.state != state:
-
-        def forget(dead: weakref.ref[pl.DataFrame]) -> None:
-            kept = _snapshots.get(at)
-            if kept is not None and kept.original is dead:  # by now another frame may be at its address
-                del _snapshots[at]
-
-        known = _snapshots[at] = _Snapshot(weakref.ref(data, forget), data.clone(), state)
-    return known.frame
-
-
-def _state(column: pl.Series) -> tuple[object, ...]:
-    """What tells apart a column from what it was. Polars does not write to buffers that another column shares, as a
-    snapshot does: a change makes it copy the column, or append to it."""
-    ends = column.head(1), column.tail(1)
-    lie = [(c.offset, *(b.address if b else 0 for b in c.buffers())) for e in ends for c in pa.chunked_array(e).chunks]
-    return column.name, column.dtype, len(column), column.n_chunks(), lie
-
-
 def memory_table(name: str, data: Any, unique: frozenset[str] = frozenset()) -> MemoryTable:
     """A table over Arrow (table, batch, reader, anything with ``__arrow_c_stream__``), Polars, pandas, a dict of
     columns or a list of dicts. Arrow and Polars data are not copied; a Polars frame that is changed in place afterwards
-    stays here as it was."""
+    stays here as it was. (Not so if an array is changed whose memory it shares, which is nobody's to change.)"""
     if isinstance(data, pl.LazyFrame):
         frame = data.collect()
     elif isinstance(data, pl.DataFrame):
-        frame = snapshot(data)
+        frame = data.clone()
     elif isinstance(data, pl.Series):
         frame = data.to_frame()
     elif isinstance(data, (list, Mapping)):
