@@ -19,7 +19,7 @@ from executor.checks import Failure, checked
 from executor.dtypes import polars_dtype
 from executor.functions_string import is_plain_replacement
 from executor.parsing_gpu import WHITESPACE, moment_layout, parsed_moment
-from executor.patterns import glob_regex, regex_options
+from executor.patterns import glob_regex, group_count, regex_options, replacement_parts
 from executor.value import NotOnDevice, Scope, Value, bounds_of
 from planner import types
 
@@ -181,13 +181,10 @@ def _matches_nothing(regex: str) -> bool:
 
 def _replacement(replacement: str, text: pl.Expr, regex: str) -> list[pl.Expr]:
     """The pieces of a replacement: itself, and the groups that it names."""
-    pieces = []
-    for piece in re.split(r"(\\\d)", replacement):
-        if re.fullmatch(r"\\\d", piece):
-            pieces.append(text.str.extract(regex, int(piece[1])).fill_null(""))
-        elif piece:
-            pieces.append(pl.lit(piece.replace("\\\\", "\\")))
-    return pieces
+    return [
+        text.str.extract(regex, part).fill_null("") if isinstance(part, int) else pl.lit(part)
+        for part in replacement_parts(replacement, group_count(regex))
+    ]
 
 
 def _glob(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value | None:
