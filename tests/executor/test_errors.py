@@ -33,6 +33,12 @@ RAISING = {
     "select s::boolean from t": "could not convert string",
     "select s::decimal(10, 2) from t": "could not convert string",
     "select make_date(2021, 2, 29 + abs(n)) from t": "out of range",
+    "select make_date(99999999, 1, 1) from t": "out of range",
+    "select make_date(b, 1, 1) from t": "out of range",
+    "select make_date(5881580 + n * 0, 7, 11) from t": "out of range",
+    "select date '2000-01-01' + 2147483647": "out of range",
+    "select da + i from t": "out of range",
+    "select da - i from t": "out of range",
     "select (select i from t)": "more than one row",
     "select id, (select b.i from t b where b.j = a.j) from t a": "more than one row",
     "select regexp_matches(s, '(') from t": "regular expression",
@@ -55,6 +61,8 @@ GUARDED = [
     "select count(*) from t where j <> 0 and i // j > 1",
     "select case when k then case when j > 0 then 100 // j end when not k and j < 0 then 100 % j end from t",
     "select if(j <> 0, i // j, -1) from t",
+    "select case when b between 1 and 9999 then make_date(b, 1, 1) end from t",
+    "select case when i between -1000 and 1000 then da + i end from t",
     "select case when i between -100 and 100 then i::tinyint end from t",
 ]
 
