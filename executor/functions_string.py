@@ -69,7 +69,8 @@ def _concat_ws(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value
     return Value(pl.when(separator.is_not_null()).then(pl.concat_str(pieces)), dtype)
 
 
-_LONGEST = 2**31 - 1  # characters of a text in cuDF
+# Characters of a text in cuDF, which takes no larger number; on the CPU no text is near as long.
+_LONGEST = 2**31 - 1
 
 
 def _substring(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
@@ -138,13 +139,13 @@ def _pad(left: bool) -> Function:
     return compute
 
 
-_MOST_PARTS = 64
+MOST_PARTS = 64  # of a text, as columns
 
 
 def _split_part(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     text, separator, index = args
     constant = all(a.is_literal and a.literal is not None for a in (separator, index))
-    if not constant or separator.literal == "" or not 0 < index.literal <= _MOST_PARTS:
+    if not constant or separator.literal == "" or not 0 < index.literal <= MOST_PARTS:
         return by_row(_part)(args, dtype, scope)
     parts = text.expr.str.split_exact(separator.literal, index.literal).struct.field(f"field_{index.literal - 1}")
     return Value(pl.when(text.expr.is_not_null()).then(parts.fill_null("")), dtype, nullable=text.nullable)
