@@ -11,13 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
+import pyarrow as pa
 
 from executor.frame import Context
 from executor.kernels_sort import sort_expression
 from executor.value import Scope, Value
+from planner import types
+from planner.devices import Device
 from planner.errors import PlanError
 from planner.expr import AggregateCall, Literal
 from planner.record import record
+
+DOUBLE_MAX = 2**53  # up to here a double holds every integer
+DEVICE_ROWS = 2**31 - 1  # of a column of cuDF
+_INT64_DIGITS = 18  # of decimals that DuckDB holds in 64 bits
 
 
 @dataclass(slots=True)
@@ -60,7 +67,7 @@ class Group:
     rows: Rows
 
     @property
-    def device(self) -> str:
+    def device(self) -> Device:
         return self.scope.device
 
 
@@ -127,13 +134,20 @@ def fraction(argument: Argument) -> float:
     return float(value.value)
 
 
-def interpolated(low: pl.Expr, high: pl.Expr, position: pl.Expr, nearest: bool) -> pl.Expr:
-    """What lies at a position between two neighbours, to the nearest (halves up) or cut toward zero.
+def interpolated(low: pl.Expr, high: pl.Expr, position: pl.Expr, dtype: pa.DataType) -> pl.Expr:
+    """The integer at a position between two neighbours, rounded as DuckDB does for the type of the quantile.
 
-    The distance between the neighbours is interpolated, so that large numbers stay exact.
+    It interpolates the distance between the neighbours. Of moments the sum goes to the nearest, halves up; of decimals
+    of more than 18 digits the distance is cut. The sum of smaller ones is a double, cut toward zero; it stays exact
+    here beyond the integers that a double holds, which DuckDB's does not.
     """
     distance = (high - low) * (position - position.floor())
     below = low + distance.floor().cast(pl.Int64)
     rest = distance - distance.floor()
-    up = rest >= 0.5 if nearest else (rest > 0) & (below < 0)
-    return below + up.cast(pl.Int64)
+    if types.is_temporal(dtype):
+        return below + (rest >= 0.5).cast(pl.Int64)
+    if dtype.precision > _INT64_DIGITS:
+        return below
+    exact = below + ((rest > 0) & (below < 0)).cast(pl.Int64)
+    held = (low >= -DOUBLE_MAX) & (high <= DOUBLE_MAX)
+    return pl.when(held).then((low.cast(pl.Float64) + distance).cast(pl.Int64)).otherwise(exact)

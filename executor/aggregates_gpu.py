@@ -12,7 +12,17 @@ from functools import reduce
 
 import polars as pl
 
-from executor.aggregate_parts import Argument, Composed, Rows, fraction, interpolated, or_null, paired
+from executor.aggregate_parts import (
+    DEVICE_ROWS,
+    DOUBLE_MAX,
+    Argument,
+    Composed,
+    Rows,
+    fraction,
+    interpolated,
+    or_null,
+    paired,
+)
 from executor.calendar import MICROS_PER_DAY
 from executor.dtypes import integer_range, polars_dtype
 from executor.kernels_sort import sort_expression
@@ -21,7 +31,6 @@ from planner import types
 from planner.expr import Literal
 from planner.record import record
 
-DOUBLE_MAX = 2**53  # up to here a double holds every integer
 _SECONDS_PER_DAY = 86_400
 _SECOND = 1_000_000
 
@@ -227,7 +236,7 @@ def _quantile_cont(argument: Argument) -> Composed | None:
 
     def combine(low: pl.Expr, high: pl.Expr, count: pl.Expr) -> Value:
         position = (count.cast(pl.Float64) - 1) * fraction(argument)
-        middle = interpolated(low, high, position, nearest=temporal)
+        middle = interpolated(low, high, position, dtype)
         if temporal:
             return Value(middle.cast(polars_dtype(dtype)), dtype)
         return Value(middle, dtype, held.store, bounds_of(held))
@@ -267,7 +276,7 @@ class Strings:
         lazy = lazy.select(group, text).with_row_index(place)
         number = pl.col(place).cast(pl.Int64)
         lazy = lazy.with_columns(number - number.min().over(group))
-        most = self.argument.group.max_rows or _MOST_ROWS
+        most = self.argument.group.max_rows or DEVICE_ROWS
         pieces = [pl.when(pl.col(place) % _ARITY == i).then(pl.col(text)).max().alias(f"#{i}") for i in range(_ARITY)]
         together = pl.concat_str([f"#{i}" for i in range(_ARITY)], separator=separator.value, ignore_nulls=True)
         while most > 1:
@@ -287,9 +296,6 @@ def join_strings(
     for one in strings:
         groups = groups.join(one.joined(lazy, group), on=group, how="left", maintain_order="none")
     return groups
-
-
-_MOST_ROWS = 2**31 - 1  # of a frame in cuDF
 
 
 GPU_FORMS: Mapping[str, Callable[[Argument], Value | Composed | None]] = {

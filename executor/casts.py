@@ -399,8 +399,6 @@ def to_text(value: Value, scope: Scope) -> pl.Expr:
         micros = expr // 1000
         return micros.cast(pl.Datetime("us")).dt.strftime("%H:%M:%S") + _fraction(micros)
     if source == types.TIME:
-        if scope.device == "gpu":  # where it is nanoseconds
-            expr = (expr // 1000).cast(pl.Datetime("us"))
         return trim_fraction(expr.dt.strftime("%H:%M:%S%.6f"))
     if source == types.INTERVAL:
         if scope.device == "gpu":

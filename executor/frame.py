@@ -11,7 +11,6 @@ import polars as pl
 
 from executor.device_types import part_names
 from executor.dtypes import device_dtype
-from executor.value import Bounds as ValueBounds
 from executor.value import Scope, Store, Value, in_parts, native, scaled_bounds
 from planner import types
 from planner.devices import Device
@@ -79,12 +78,8 @@ def narrow(columns: Mapping[ColumnId, Value], bounds: Bounds) -> Mapping[ColumnI
             low, high = max(proved[0], value.bounds[0]), min(proved[1], value.bounds[1])
             proved = (low, high) if low <= high else proved
         if proved != value.bounds:
-            changed[id] = _bounded(value, proved)
+            changed[id] = replace(value, bounds=proved)
     return {**columns, **changed} if changed else columns
-
-
-def _bounded(value: Value, bounds: ValueBounds) -> Value:
-    return Value(value.expr, value.dtype, value.store, bounds, value.nullable, value.is_literal, value.literal)
 
 
 def column_value(item: Field, device: Device = "cpu") -> Value:

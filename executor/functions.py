@@ -26,7 +26,8 @@ def call(name: str, args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
     if function is None:
         raise UnsupportedError(f"the function {name} cannot be computed yet")
     other = GPU_FORMS.get(name) if scope.device == "gpu" else None
-    return (other(args, dtype, scope) if other is not None else None) or function(args, dtype, scope)
+    value = other(args, dtype, scope) if other is not None else None
+    return function(args, dtype, scope) if value is None else value  # a form may decline
 
 
 def implemented() -> Sequence[str]:

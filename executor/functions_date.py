@@ -90,16 +90,27 @@ def _last_day(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     return Value(date(month_start(moment) + days_in_month(year, month) - 1, scope.device), dtype)
 
 
+_LAST_DAY = 2**31 - 2  # since 1970, of a DATE; the first is as far before: what is beyond are infinities
+_LAST_YEAR = 6_000_000  # is beyond that day, and so are years whose days would wrap
+
+
+def _date_of(days: pl.Expr, inside: pl.Expr, scope: Scope) -> pl.Expr:
+    """The DATE of 64-bit days since 1970, raising where it is none, or not ``inside``."""
+    inside = inside & days.is_between(-_LAST_DAY, _LAST_DAY)
+    fitting = lenient_cast(days, pl.Int64(), pl.Int32(), scope)
+    return checked(date(fitting, scope.device), inside.not_(), Failure.DATE_OUT_OF_RANGE, scope)
+
+
 def _add_days(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    day, days = (a.expr.cast(pl.Int32) for a in args)
-    return Value(date(day + days, scope.device), dtype)
+    day, days = (a.expr.cast(pl.Int32).cast(pl.Int64) for a in args)
+    return Value(_date_of(day + days, pl.lit(True), scope), dtype)
 
 
 def _make_date(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     year, month, day = (a.expr for a in args)
     inside = (month >= 1) & (month <= 12) & (day >= 1) & (day <= days_in_month(year, month))
-    days = lenient_cast(days_from_civil(year, month, day), pl.Int64(), pl.Int32(), scope)
-    return Value(checked(date(days, scope.device), inside.not_(), Failure.DATE_OUT_OF_RANGE, scope), dtype)
+    inside = inside & year.is_between(-_LAST_YEAR, _LAST_YEAR)
+    return Value(_date_of(days_from_civil(year, month, day), inside, scope), dtype)
 
 
 def _clock(hour: pl.Expr, minute: pl.Expr, second: pl.Expr) -> pl.Expr:

@@ -17,9 +17,9 @@ import pyarrow as pa
 from executor.arithmetic import to_float
 from executor.checks import Failure, checked
 from executor.dtypes import polars_dtype
-from executor.functions_string import is_plain_replacement
+from executor.functions_string import MOST_PARTS, is_plain_replacement
 from executor.parsing_gpu import WHITESPACE, moment_layout, parsed_moment
-from executor.patterns import glob_regex, regex_options
+from executor.patterns import glob_regex, group_count, regex_options, replacement_parts
 from executor.value import NotOnDevice, Scope, Value, bounds_of
 from planner import types
 
@@ -100,7 +100,7 @@ def _bit_count(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value
 
 
 def _strpos(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    text, part = args[0].expr, _constant(args[1], "a place of a text that is not constant")
+    text, part = args[0].expr, _constant(args[1], "a text is found in another only where it is constant")
     if part == "":
         return Value(pl.when(text.is_not_null()).then(pl.lit(1, dtype=pl.Int64)), dtype)
     before = text.str.splitn(part, 2).struct.field("field_0").str.len_chars().cast(pl.Int64)
@@ -108,14 +108,15 @@ def _strpos(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     return Value(pl.when(found).then(before + 1).when(found.not_()).then(pl.lit(0, dtype=pl.Int64)), dtype)
 
 
-def _constant(value: Value, what: str) -> str:
-    """The text of a constant that is not NULL."""
+def _constant(value: Value, reason: str) -> str:
+    """The text of a constant that is not NULL.
+
+    Raises:
+        NotOnDevice: it is another value, for this reason.
+    """
     if not value.is_literal or value.literal is None:
-        raise NotOnDevice(f"{what} is not found on the GPU")
+        raise NotOnDevice(f"{reason} on the GPU")
     return str(value.literal)
-
-
-_MOST_PARTS = 64
 
 
 def _split_part(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value | None:
@@ -125,7 +126,7 @@ def _split_part(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Valu
         return None
     word, at = str(separator.literal), -int(index.literal)
     overlaps = any(word.startswith(word[i:]) for i in range(1, len(word)))
-    if word == "" or overlaps or not 0 < at <= _MOST_PARTS:
+    if word == "" or overlaps or not 0 < at <= MOST_PARTS:
         return None
     part = text.expr.str.reverse().str.split_exact(word[::-1], at).struct.field(f"field_{at - 1}").str.reverse()
     return Value(pl.when(text.expr.is_not_null()).then(part.fill_null("")), dtype, nullable=text.nullable)
@@ -153,8 +154,8 @@ def _regexp_replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
     if is_plain_replacement(args):
         return None
     text, pattern, by = args[0].expr, args[1], args[2]
-    what = "a pattern or replacement that is not constant"
-    regex, replacement = _constant(pattern, what), _constant(by, what)
+    reason = "a pattern is replaced only where it and its replacement are constant"
+    regex, replacement = _constant(pattern, reason), _constant(by, reason)
     flags, every = regex_options(args[3].literal or "" if len(args) > 3 else "")
     if flags:
         raise NotOnDevice("the pattern needs a flag that cuDF does not have")
@@ -181,13 +182,10 @@ def _matches_nothing(regex: str) -> bool:
 
 def _replacement(replacement: str, text: pl.Expr, regex: str) -> list[pl.Expr]:
     """The pieces of a replacement: itself, and the groups that it names."""
-    pieces = []
-    for piece in re.split(r"(\\\d)", replacement):
-        if re.fullmatch(r"\\\d", piece):
-            pieces.append(text.str.extract(regex, int(piece[1])).fill_null(""))
-        elif piece:
-            pieces.append(pl.lit(piece.replace("\\\\", "\\")))
-    return pieces
+    return [
+        text.str.extract(regex, part).fill_null("") if isinstance(part, int) else pl.lit(part)
+        for part in replacement_parts(replacement, group_count(regex))
+    ]
 
 
 def _glob(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value | None:

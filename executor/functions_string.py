@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import uuid
 from collections.abc import Callable, Sequence
 
@@ -13,7 +12,16 @@ import pyarrow as pa
 
 from executor.casts import to_text
 from executor.function_forms import Function, by_row, plain
-from executor.patterns import glob_regex, is_plain, like, regex_options, rust_replacement
+from executor.patterns import (
+    glob_regex,
+    group_count,
+    is_plain,
+    like,
+    regex_options,
+    replacement_parts,
+    rust_replacement,
+    rust_replacements,
+)
 from executor.value import NotOnDevice, Scope, Value, literal_expr
 from planner import types
 from planner.errors import ExecutionError
@@ -61,7 +69,8 @@ def _concat_ws(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value
     return Value(pl.when(separator.is_not_null()).then(pl.concat_str(pieces)), dtype)
 
 
-_LONGEST = 2**31 - 1  # characters of a text in cuDF
+# Characters of a text in cuDF, which takes no larger number; on the CPU no text is near as long.
+_LONGEST = 2**31 - 1
 
 
 def _substring(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
@@ -130,13 +139,13 @@ def _pad(left: bool) -> Function:
     return compute
 
 
-_MOST_PARTS = 64
+MOST_PARTS = 64  # of a text, as columns
 
 
 def _split_part(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     text, separator, index = args
     constant = all(a.is_literal and a.literal is not None for a in (separator, index))
-    if not constant or separator.literal == "" or not 0 < index.literal <= _MOST_PARTS:
+    if not constant or separator.literal == "" or not 0 < index.literal <= MOST_PARTS:
         return by_row(_part)(args, dtype, scope)
     parts = text.expr.str.split_exact(separator.literal, index.literal).struct.field(f"field_{index.literal - 1}")
     return Value(pl.when(text.expr.is_not_null()).then(parts.fill_null("")), dtype, nullable=text.nullable)
@@ -148,15 +157,15 @@ def _part(text: str, separator: str, index: int) -> str:
     return parts[at] if 0 <= at < len(parts) else ""
 
 
-def _pattern(value: Value, options: Value | None, whole: bool = False) -> tuple[pl.Expr, bool]:
+def _pattern(value: Value, options: Value | None, group: str = "") -> tuple[pl.Expr, bool]:
     """The regular expression with its options, and whether option g (every match) is among them.
 
-    ``whole`` makes a group of all that matches, which cuDF has not: it extracts groups alone.
+    ``group`` opens a group of all that matches.
     """
     flags, every = regex_options(options.literal or "" if options is not None else "")
+    opening, closing = group + flags, ")" if group else ""
     if value.is_literal and value.literal is not None:
-        return pl.lit(f"({flags}{value.literal})" if whole else flags + value.literal, dtype=pl.String), every
-    opening, closing = (f"({flags}", ")") if whole else (flags, "")
+        return pl.lit(f"{opening}{value.literal}{closing}", dtype=pl.String), every
     if not opening:
         return value.expr, every
     return pl.concat_str([pl.lit(opening), value.expr, pl.lit(closing)]), every
@@ -178,42 +187,37 @@ def _regexp_full_match(args: Sequence[Value], dtype: pa.DataType, scope: Scope) 
 
 
 def is_plain_replacement(args: Sequence[Value]) -> bool:
-    """Whether a pattern without options matches only itself, and its replacement names no groups."""
+    """Whether a pattern without options matches only itself, and its replacement is constant too."""
     if not all(a.is_literal and a.literal is not None for a in args[1:]):
         return False
-    pattern, replacement, *options = (a.literal for a in args[1:])
+    pattern, _, *options = (a.literal for a in args[1:])
     flags, _ = regex_options(options[0] if options else "")
-    return not flags and pattern != "" and is_plain(pattern) and "\\" not in replacement
+    return not flags and pattern != "" and is_plain(pattern)
 
 
 def _regexp_replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    pattern, every = _pattern(args[1], args[3] if len(args) > 3 else None)
-    by = args[2]
+    # In a group: what $ stands for is literal in polars 1.44 where the pattern is plain.
+    pattern, every = _pattern(args[1], args[3] if len(args) > 3 else None, group="(?:")
+    word, by = args[1].literal, args[2]
     replace = args[0].expr.str.replace_all if every else args[0].expr.str.replace
-    if is_plain_replacement(args):  # polars 1.44 takes what a $ stands for in such a pattern's replacement literally
-        return Value(replace(args[1].literal, by.literal, literal=True), dtype)
+    if is_plain_replacement(args):
+        text = "".join(word if part == 0 else str(part) for part in replacement_parts(by.literal, groups=0))
+        return Value(replace(word, text, literal=True), dtype)
+    groups = group_count(word) if word is not None else None
     if by.is_literal and by.literal is not None:
-        replacement = pl.lit(rust_replacement(by.literal), dtype=pl.String)
-    else:
-        replacement = by.expr.str.replace_all("$", "$$$$", literal=False).str.replace_all(r"\\(\d)", "$${${1}}")
-    return Value(replace(pattern, replacement), dtype)
-
-
-def _groups(pattern: str | None) -> int:
-    """How many groups a pattern has; of one that Python does not read alike, none are certain."""
-    try:
-        return re.compile(pattern or "").groups
-    except re.error:
-        return 0
+        return Value(replace(pattern, pl.lit(rust_replacement(by.literal, groups), dtype=pl.String)), dtype)
+    replaced = replace(pattern, rust_replacements(by.expr, groups))
+    return Value(pl.when(by.expr.is_not_null()).then(replaced), dtype)
 
 
 def _regexp_extract(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    pattern, _ = _pattern(args[1], args[3] if len(args) > 3 else None, whole=scope.device == "gpu")
+    on_gpu = scope.device == "gpu"  # which extracts groups alone, and so not the whole match
+    pattern, _ = _pattern(args[1], args[3] if len(args) > 3 else None, group="(" if on_gpu else "")
     group = int(args[2].literal) if len(args) > 2 and args[2].literal is not None else 0
-    if scope.device == "gpu" and group > _groups(args[1].literal):
+    if on_gpu and group > (group_count(args[1].literal or "") or 0):
         raise NotOnDevice("a group that the pattern may not have")
     text = args[0].expr
-    found = text.str.extract(pattern, group + (scope.device == "gpu"))
+    found = text.str.extract(pattern, group + on_gpu)
     return Value(pl.when(text.is_not_null() & args[1].expr.is_not_null()).then(found.fill_null("")), dtype)
 
 

@@ -10,9 +10,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
+import pyarrow as pa
 
-from executor.aggregate_parts import Argument, Composed, Group, Rows, fraction, in_order, interpolated, or_null, paired
-from executor.aggregates_gpu import DOUBLE_MAX, GPU_FORMS, Strings, join_strings, one_of_each
+from executor.aggregate_parts import (
+    DEVICE_ROWS,
+    DOUBLE_MAX,
+    Argument,
+    Composed,
+    Group,
+    Rows,
+    fraction,
+    in_order,
+    interpolated,
+    or_null,
+    paired,
+)
+from executor.aggregates_gpu import GPU_FORMS, Strings, join_strings, one_of_each
 from executor.arithmetic import divide, to_float
 from executor.checks import Failure, checked, strict_cast
 from executor.dtypes import polars_dtype
@@ -32,13 +45,13 @@ from executor.value import (
     with_store,
 )
 from planner import types
+from planner.devices import Device
 from planner.errors import UnsupportedError
 from planner.expr import AggregateCall, Column, ColumnId, Expr, Literal, column, column_name, columns_of, new_field
 from planner.physical import AggregateExec
 
 # No task reads more rows than this: it bounds what a 128-bit sum of 64-bit values can reach, with room to spare.
 _MANY_ROWS = 2**48
-_DEVICE_ROWS = 2**31 - 1  # of a column of cuDF
 _LIKELY = 1000  # times what fits: values are far from their bounds, and rows from theirs
 
 
@@ -147,7 +160,8 @@ def aggregate_value(call: AggregateCall, group: Group) -> Value | Composed:
         raise UnsupportedError(f"the aggregate {call.name} cannot be computed yet")
     argument = _argument(call, group)
     other = GPU_FORMS.get(call.name) if group.device == "gpu" else None
-    return (other(argument) if other is not None else None) or function(argument)
+    value = other(argument) if other is not None else None
+    return function(argument) if value is None else value  # a form may decline
 
 
 def _argument(call: AggregateCall, group: Group) -> Argument:
@@ -216,9 +230,9 @@ def _exact_sum(argument: Argument) -> tuple[Value, pl.Expr | None]:
     low, high = bounds_of(value)
     largest = max(abs(low), abs(high))
     rows = argument.group.max_rows
-    device = argument.group.scope.device
+    device = argument.group.device
     if device == "gpu":
-        rows = min(rows or _DEVICE_ROWS, _DEVICE_ROWS)
+        rows = min(rows or DEVICE_ROWS, DEVICE_ROWS)
     if rows is not None and largest * rows <= INT64_MAX:
         expr = _as_integer(value, Store.INT64, device).sum()
         bounds = (min(low * rows, 0), max(high * rows, 0))
@@ -252,9 +266,9 @@ def _no_overflow(total: Value, size: pl.Expr, group: Group) -> pl.Expr:
     return checked(total.expr, (size < limit).not_(), Failure.OUT_OF_RANGE, group.scope)
 
 
-def _as_integer(value: Value, store: Store, device: str) -> pl.Expr:
+def _as_integer(value: Value, store: Store, device: Device) -> pl.Expr:
     if types.is_decimal(value.dtype):
-        return with_store(value, store, device).expr  # type: ignore[arg-type]
+        return with_store(value, store, device).expr
     return value.expr.cast(integer_dtype(store))
 
 
@@ -433,21 +447,19 @@ def _quantile_cont(argument: Argument) -> Value:
     value, dtype, scope = argument.value, argument.call.dtype, argument.group.scope
     at = fraction(argument)
     if types.is_temporal(value.dtype):
-        middle = _interpolated(value.expr.cast(pl.Datetime("us")).cast(pl.Int64), at, nearest=True, narrow=False)
+        middle = _interpolated(value.expr.cast(pl.Datetime("us")).cast(pl.Int64), at, dtype, narrow=False)
         return Value(middle.cast(polars_dtype(dtype)), dtype)
     if types.is_decimal(dtype):
         held = with_store(value, scaled_store(bounds_of(value), scope.device), scope.device)
         if held.store is Store.NATIVE:
             raise NotOnDevice("quantiles of decimals of more than 18 digits")
         narrow = fits(bounds_of(value), DOUBLE_MAX)
-        return Value(
-            _interpolated(held.expr, at, nearest=False, narrow=narrow), dtype, held.store, bounds_of(value)
-        )
+        return Value(_interpolated(held.expr, at, dtype, narrow), dtype, held.store, bounds_of(value))
     result = to_float(value, types.DOUBLE, scope).quantile(at, "linear")
     return Value(result.cast(polars_dtype(dtype)), dtype)
 
 
-def _interpolated(numbers: pl.Expr, fraction: float, nearest: bool, narrow: bool) -> pl.Expr:
+def _interpolated(numbers: pl.Expr, fraction: float, dtype: pa.DataType, narrow: bool) -> pl.Expr:
     """The quantile of integers. ``narrow`` ones are exact as doubles too, which spares the sort."""
     position = (numbers.count().cast(pl.Float64) - 1) * fraction
     if narrow:
@@ -459,7 +471,7 @@ def _interpolated(numbers: pl.Expr, fraction: float, nearest: bool, narrow: bool
             ordered.get(p.cast(pl.Int64).clip(lower_bound=0), null_on_oob=True)
             for p in (position.floor(), position.ceil())
         )
-    return interpolated(low, high, position, nearest)
+    return interpolated(low, high, position, dtype)
 
 
 def _quantile_disc(argument: Argument) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import polars as pl
 
@@ -90,11 +91,17 @@ def _regex_of(pattern: pl.Expr, escape: str | None, ignore_case: bool) -> pl.Exp
     if ignore_case:
         pattern = pattern.str.to_lowercase()
 
-    def convert(series: pl.Series) -> pl.Series:
-        distinct = {p: None if p is None else _like_regex(p, escape) for p in series.unique().to_list()}
-        return pl.Series(series.name, [distinct[p] for p in series.to_list()], dtype=pl.String)
+    return _converted(pattern, lambda p: _like_regex(p, escape))
 
-    return pattern.map_batches(convert, return_dtype=pl.String(), is_elementwise=True)
+
+def _converted(texts: pl.Expr, convert: Callable[[str], str]) -> pl.Expr:
+    """A column of texts, each distinct one converted once."""
+
+    def each(series: pl.Series) -> pl.Series:
+        distinct = {s: None if s is None else convert(s) for s in series.unique().to_list()}
+        return pl.Series(series.name, [distinct[s] for s in series.to_list()], dtype=pl.String)
+
+    return texts.map_batches(each, return_dtype=pl.String(), is_elementwise=True)
 
 
 def is_plain(regex: str) -> bool:
@@ -154,7 +161,42 @@ def regex_options(options: str) -> tuple[str, bool]:
     return (f"(?{flags})" if flags else ""), "g" in options
 
 
-def rust_replacement(text: str) -> str:
-    """A replacement whose groups are written ``\\1``, in Rust's form."""
-    escaped = text.replace("$", "$$")
-    return re.sub(r"\\(\d)", r"${\1}", escaped).replace("\\\\", "\\")
+def group_count(regex: str) -> int | None:
+    """How many groups a regular expression has, unless it is one that Python does not read alike."""
+    try:
+        return re.compile(regex).groups
+    except re.error:
+        return None
+
+
+def replacement_parts(text: str, groups: int | None) -> list[str | int]:
+    """The pieces of a replacement: text, and the groups that it names (``\\1``; ``\\0`` is the whole match).
+
+    Raises:
+        ExecutionError: a backslash before anything but a digit or a backslash, or a group beyond the pattern's.
+    """
+    parts: list[str | int] = []
+    for piece in re.findall(r"\\.?|[^\\]+", text, re.DOTALL):
+        if piece[0] != "\\":
+            parts.append(piece)
+        elif piece == r"\\":
+            parts.append("\\")
+        elif piece[1:] in [*"0123456789"]:
+            parts.append(int(piece[1]))
+        else:
+            raise ExecutionError(f"the replacement '{text}' has a stray backslash", hint=r"write \\ for a backslash")
+    most = max((p for p in parts if isinstance(p, int)), default=0)
+    if groups is not None and most > groups:
+        raise ExecutionError(f"the replacement '{text}' names group {most}, but the pattern has {groups}")
+    return parts
+
+
+def rust_replacement(text: str, groups: int | None) -> str:
+    """A replacement in Rust's form."""
+    parts = replacement_parts(text, groups)
+    return "".join(f"${{{p}}}" if isinstance(p, int) else p.replace("$", "$$") for p in parts)
+
+
+def rust_replacements(texts: pl.Expr, groups: int | None) -> pl.Expr:
+    """A column of replacements in Rust's form."""
+    return _converted(texts, lambda text: rust_replacement(text, groups))

@@ -67,7 +67,7 @@ def test_answers_of_the_gpu(harness: Harness, monkeypatch: pytest.MonkeyPatch) -
 
 
 KNOWN = {
-    "a place of a text that is not constant": "cuDF finds bytes, and tells characters only where the text is constant",
+    "a text is found in another only where it is constant": "cuDF finds bytes, and characters before a constant",
     "a function that runs in Python": "texts that are rarely computed with, such as a BLOB's",
     "a cast that runs in Python": "casts that are rarely asked for, such as a BLOB's to text",
     "literal=False is not supported for replace": "cuDF replaces patterns everywhere",
