@@ -54,8 +54,8 @@ def columns(frame: pl.DataFrame, names: Sequence[str]) -> DeviceFrame:
         copies = {name: entry.columns[name] for name in names if name in entry.columns}
         missing = [name for name in names if name not in copies]
         _make_room(sum(int(frame.get_column(name).estimated_size()) for name in missing), copies)
-    # Not under the lock: Polars' threads convert columns, and some of them may wait here. Two queries that copy a column
-    # at the same time cost memory, until the first copy goes.
+    # Not under the lock: Polars' threads convert columns, and some of them may wait here. Two queries that copy one
+    # column at the same time cost memory, until the first copy goes.
     for name in missing:
         column = _as_held(frame.get_column(name))
         copies[name] = _Copy(device_frames.upload(column.to_frame()))
