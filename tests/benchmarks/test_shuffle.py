@@ -163,7 +163,6 @@ def cluster() -> Iterator[sqlray.Session]:
     ray.shutdown()
 
 
-@pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("source", ["memory", "parquet"])
 def test_on_ray(benchmark: Any, cluster: sqlray.Session, path: Path, rows: pl.DataFrame, source: str) -> None:
     benchmark.group = "shuffle: on Ray"

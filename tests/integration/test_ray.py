@@ -37,8 +37,6 @@ from tests.placed_source import SPLITS, PlacedSource
 from tests.planned import planned_query, run
 from tpch_queries import NUMBERS, query
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time
-
 GONE = "no node of the cluster has a GPU any more"
 
 COUNT = 400_000  # in four splits
