@@ -52,8 +52,7 @@ class Execution:
             CancelledError: it was cancelled through ``cancellation``.
         """
         started = time.perf_counter()
-        note_reads(s.plan for s in self.graph.stages)
-        runner = self.make_runner(self.cancellation, self.progress.tell)
+        runner = self._begin()
         frames = self._run(runner)
         try:
             while (frame := self._next(frames)) is not None:
@@ -81,8 +80,7 @@ class Execution:
             ExecutionError: the query failed.
             CancelledError: it was cancelled through ``cancellation``.
         """
-        note_reads(s.plan for s in self.graph.stages)
-        runner = self.make_runner(self.cancellation, self.progress.tell)
+        runner = self._begin()
         planned = self.query
         try:
             while True:
@@ -92,6 +90,11 @@ class Execution:
                     self._begin_again(planned, runner, lost)
         finally:
             runner.close()
+
+    def _begin(self) -> Runner:
+        """What the query runs on; the tables that it reads know of it."""
+        note_reads(s.plan for s in self.graph.stages)
+        return self.make_runner(self.cancellation, self.progress.tell)
 
     def _finished_by(
         self, finish: Callable[[Runner, Stage, dict[int, StageOutput]], None], runner: Runner

@@ -74,7 +74,7 @@ def plan_query(plan: LogicalPlan, context: PhysicalContext) -> PhysicalQuery:
 
 def on_cpu(query: PhysicalQuery) -> PhysicalQuery:
     """The same query, with every stage on the CPU."""
-    stages = tuple(replace(s, device="cpu", why="") for s in query.graph.stages)
+    stages = tuple(replace(s, device="cpu", why="", stays=False) for s in query.graph.stages)
     return replace(
         query, graph=replace(query.graph, stages=stages), context=replace(query.context, devices="cpu")
     )

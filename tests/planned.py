@@ -1,4 +1,4 @@
-"""A query's plan and a run of it, which `Session.sql` keeps to itself."""
+"""A query's plan and a run of it, which `Session.sql` keeps to itself; and what tests ask of plans."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ from itertools import pairwise
 from typing import Any
 from unittest import mock
 
+import polars as pl
 import pyarrow as pa
 
 import sqlray
+from executor.device_frames import translate
+from executor.dtypes import polars_dtype
+from executor.kernels import KernelOptions, compile_fragment, optimizations
 from executor.metrics import QueryMetrics
 from executor.sources.memory import MemoryTable
+from executor.value import NotOnDevice
 from planner.catalog import Split
+from planner.expr import column_name
+from planner.physical import InputExec
+from planner.stages import Stage
+from planner.tree import walk
 from sqlray import pipeline
 from sqlray.pipeline import PlannedQuery
 
@@ -41,3 +50,17 @@ def small_splits(table: MemoryTable) -> tuple[Split, ...]:
     rows = table.frame.height
     edges = [rows * i // 5 for i in range(6)]
     return tuple(Split((a, b - a), b - a, 100) for a, b in pairwise(edges))
+
+
+def refusal(stage: Stage) -> str | None:
+    """Why cuDF does not take a stage: asked of cudf-polars' translator, which needs no GPU."""
+    inputs = {
+        node.stage: pl.LazyFrame(schema={column_name(f): polars_dtype(f.dtype) for f in node.schema})
+        for node in walk(stage.plan)
+        if isinstance(node, InputExec)
+    }
+    try:
+        translate(compile_fragment(stage.plan, inputs, KernelOptions(device="gpu")), optimizations())
+    except NotOnDevice as error:
+        return str(error)
+    return None

@@ -6,21 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-import polars as pl
 import pytest
 
 import sqlray
 from executor import devices
-from executor.device_frames import translate
-from executor.dtypes import polars_dtype
-from executor.kernels import KernelOptions, compile_fragment, optimizations
-from executor.value import NotOnDevice
-from planner.expr import column_name
-from planner.physical import InputExec
-from planner.stages import Stage
-from planner.tree import walk
 from tests.executor.fake_gpu import FakeGpu
-from tests.planned import planned_query
+from tests.planned import planned_query, refusal
 from tests.property.harness import ON_GPU, Harness
 from tests.property.queries import generate
 
@@ -74,20 +65,6 @@ KNOWN = {
     '"cuda" is an NVIDIA driver library': "a join by a comparison; its predicate is only built where a driver is",
 }
 """What cuDF does not take of generated queries, by a pattern of its reason."""
-
-
-def refusal(stage: Stage) -> str | None:
-    """Why cuDF does not take a stage."""
-    inputs = {
-        node.stage: pl.LazyFrame(schema={column_name(f): polars_dtype(f.dtype) for f in node.schema})
-        for node in walk(stage.plan)
-        if isinstance(node, InputExec)
-    }
-    try:
-        translate(compile_fragment(stage.plan, inputs, KernelOptions(device="gpu")), optimizations())
-    except NotOnDevice as error:
-        return str(error)
-    return None
 
 
 @pytest.mark.cudf
