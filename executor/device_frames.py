@@ -84,7 +84,7 @@ def gpu_engine() -> pl.GPUEngine:
     return pl.GPUEngine(executor="in-memory", raise_on_fail=True, memory_resource_config=memory)
 
 
-def run(lazy: pl.LazyFrame, flags: pl.QueryOptFlags, times: DeviceTimes) -> DeviceFrame:
+def run(fragment: Fragment, flags: pl.QueryOptFlags, times: DeviceTimes) -> DeviceFrame:
     """Run a plan on the device and leave its rows there.
 
     Raises:
@@ -92,7 +92,7 @@ def run(lazy: pl.LazyFrame, flags: pl.QueryOptFlags, times: DeviceTimes) -> Devi
         MemoryError: the device has too little memory.
     """
     started = time.perf_counter()
-    plan = translate(lazy, flags)
+    plan = _translated(fragment, flags)
     times.prepare += time.perf_counter() - started
     token = _running.set(times)
     try:
@@ -103,10 +103,31 @@ def run(lazy: pl.LazyFrame, flags: pl.QueryOptFlags, times: DeviceTimes) -> Devi
 
 @record(eq=False)
 class Translated:
-    """A plan as cudf-polars evaluates it, and the types that its columns must have."""
+    """A plan as cudf-polars evaluates it, any number of times, and the types that its columns must have."""
 
     plan: Any
     schema: Mapping[str, pl.DataType]
+
+
+@dataclass(slots=True)
+class Fragment:
+    """A compiled plan, and once it was to run on the device what cudf-polars made of it, or why it cannot."""
+
+    lazy: pl.LazyFrame
+    translated: Translated | None = None
+    refusal: str = ""
+
+
+def _translated(fragment: Fragment, flags: pl.QueryOptFlags) -> Translated:
+    if fragment.refusal:
+        raise NotOnDevice(fragment.refusal)
+    if fragment.translated is None:
+        try:
+            fragment.translated = translate(fragment.lazy, flags)
+        except NotOnDevice as error:
+            fragment.refusal = str(error)
+            raise
+    return fragment.translated
 
 
 def translate(lazy: pl.LazyFrame, flags: pl.QueryOptFlags) -> Translated:

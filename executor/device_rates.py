@@ -22,7 +22,7 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 import polars as pl
 
 from executor import device_frames
-from executor.device_frames import DeviceTimes
+from executor.device_frames import DeviceTimes, Fragment
 from executor.kernels import collect, run_on_device
 from planner.cost import CostModel
 from planner.devices import H100, Device, DeviceRates, Rates, default_cpu
@@ -239,4 +239,4 @@ def _best(lazy: pl.LazyFrame, device: Device) -> float:
 
 
 def _once(lazy: pl.LazyFrame, device: Device) -> pl.DataFrame:
-    return collect(lazy) if device == "cpu" else device_frames.download(run_on_device(lazy, DeviceTimes()))
+    return collect(lazy) if device == "cpu" else device_frames.download(run_on_device(Fragment(lazy), DeviceTimes()))

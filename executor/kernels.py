@@ -17,7 +17,7 @@ from polars.exceptions import OutOfBoundsError, PanicException
 from executor import device_frames
 from executor.arrow_output import to_arrow
 from executor.checks import execution_error
-from executor.device_frames import DeviceFrame, DeviceTimes
+from executor.device_frames import DeviceFrame, DeviceTimes, Fragment
 from executor.device_types import differs, to_device
 from executor.dtypes import device_dtype, polars_dtype
 from executor.expressions import conjunction, translate
@@ -89,13 +89,13 @@ def collect(lazy: pl.LazyFrame) -> pl.DataFrame:
     return _run(lambda engine, flags: lazy.collect(engine=engine, optimizations=flags))
 
 
-def run_on_device(lazy: pl.LazyFrame, times: DeviceTimes) -> DeviceFrame:
+def run_on_device(fragment: Fragment, times: DeviceTimes) -> DeviceFrame:
     """Run a fragment that was compiled for the GPU there, and leave its rows there.
 
     Raises:
         Exception: of any kind, if the GPU cannot.
     """
-    return device_frames.run(lazy, optimizations(), times)
+    return device_frames.run(fragment, optimizations(), times)
 
 
 def stream(lazy: pl.LazyFrame, take: Callable[[pl.DataFrame], bool], batch_rows: int | None = None) -> None:

@@ -106,7 +106,7 @@ class ClauseScope:
 
     @property
     def now(self) -> datetime:
-        return self.env.context.now
+        return self.env.context.now()
 
     def resolve_column(self, node: exp.Column) -> Expr:
         found = self.find_column(node)

@@ -55,7 +55,7 @@ class BindContext:
         sql: the statement's text, which error positions refer to.
         dialect: the dialect it was parsed in.
         parameters: values for ``?`` and ``$1`` (a sequence) or ``$name`` (a mapping).
-        now: the one moment that now() means in this query; aware, UTC.
+        now: tells the one moment that now() means in this query; aware, UTC.
         table_names: all names that ``lookup`` knows, for suggestions.
     """
 
@@ -64,7 +64,7 @@ class BindContext:
     sql: str = ""
     dialect: str = DEFAULT_DIALECT
     parameters: Sequence[object] | Mapping[str, object] | None = None
-    now: datetime = field(default_factory=_utc_now)
+    now: Callable[[], datetime] = _utc_now
     table_names: Callable[[], Sequence[str]] = _no_names
 
 

@@ -100,8 +100,13 @@ class View:
 
 @dataclass(slots=True)
 class Catalog:
-    """The named tables and views of a session. Names compare without case and keep the case they were given."""
+    """The named tables and views of a session. Names compare without case and keep the case they were given.
 
+    Args:
+        version: how often a name was given or taken.
+    """
+
+    version: int = 0
     _entries: dict[str, tuple[str, Table | View]] = field(default_factory=dict)
 
     def get(self, name: str) -> Table | View | None:
@@ -110,6 +115,7 @@ class Catalog:
 
     def put(self, name: str, entry: Table | View) -> None:
         self._entries[name.lower()] = (name, entry)
+        self.version += 1
 
     def drop(self, name: str) -> None:
         """Remove an entry.
@@ -119,6 +125,7 @@ class Catalog:
         """
         if self._entries.pop(name.lower(), None) is None:
             raise self.unknown(name)
+        self.version += 1
 
     def names(self) -> list[str]:
         return sorted(name for name, _ in self._entries.values())

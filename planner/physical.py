@@ -29,7 +29,7 @@ Bounds = Mapping[ColumnId, tuple[Any, Any]]
 class PhysicalPlan:
     """A physical operator. The subclasses below are all there are."""
 
-    __slots__ = ()
+    __slots__ = ("__weakref__",)
 
     schema: Schema
 

@@ -72,6 +72,15 @@ def plan_query(plan: LogicalPlan, context: PhysicalContext) -> PhysicalQuery:
     return planned if context.staged or context.partitions else _for_gpus(planned, local)
 
 
+def place_again(query: PhysicalQuery) -> PhysicalQuery:
+    """The same query, before it runs once more, with every stage on the device that is the better one by now: which
+    tables a GPU holds, and how often they are read, is another from query to query."""
+    if not isinstance(query.context.devices, Rates):
+        return query
+    stages = tuple(_placed(query.graph.stages, query.context))
+    return replace(query, graph=replace(query.graph, stages=stages))
+
+
 def on_cpu(query: PhysicalQuery) -> PhysicalQuery:
     """The same query, with every stage on the CPU."""
     stages = tuple(replace(s, device="cpu", why="", stays=False) for s in query.graph.stages)
@@ -147,12 +156,16 @@ def _spread(
         divided = (s if s.id in keyed else divide_skewed(s, started, context.skew_limit) for s in new)
         graph = replace(graph, stages=(*stages, *divided))
     if context.devices != "cpu":
-        new = graph.stages[len(stages) :]
-        placed = [place(s, context) for s in new]
-        graph = replace(graph, stages=(*stages, *(replace(s, stays=_stays(s, placed)) for s in placed)))
+        graph = replace(graph, stages=(*stages, *_placed(graph.stages[len(stages) :], context)))
     first = precedence(graph.stages, graph.filters, context.estimates, context.broadcast_limit)
     graph = replace(graph, filters=(*filters, *graph.filters), precedence=first)
     return PhysicalQuery(spread, graph, context, partitions, origins, distributed.joins, started)
+
+
+def _placed(stages: Sequence[Stage], context: PhysicalContext) -> list[Stage]:
+    """Stages on the devices that run them."""
+    placed = [place(s, context) for s in stages]
+    return [replace(s, stays=_stays(s, placed)) for s in placed]
 
 
 def _stays(stage: Stage, stages: Sequence[Stage]) -> bool:

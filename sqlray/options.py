@@ -157,6 +157,9 @@ class Options:
         _choice("auto", "cpu", "gpu"), "auto", "where kernels run: 'cpu', 'gpu', or 'auto', the faster for each stage"
     )
     disabled_rules: tuple[str, ...] = _option(parse_names, "", "optimizer rules to leave out, separated by commas")
+    plan_cache_size: int = _option(
+        parse_count, "100", "plans that are kept for when the same query comes again, 0 to plan every query anew"
+    )
     dialect: str = _option(parse_text, "duckdb", "the SQL dialect that queries are written in")
     progress: str = _option(
         _progress, "auto", "progress of what takes over a second: 'auto' in the shell and notebooks, 'on', 'off'"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -22,7 +22,7 @@ from planner.explain import explain_query
 from planner.logical import LogicalPlan
 from planner.optimizer.context import OptimizerContext
 from planner.optimizer.driver import optimize
-from planner.physical_planner import PhysicalContext, PhysicalQuery, plan_query
+from planner.physical_planner import PhysicalContext, PhysicalQuery, place_again, plan_query
 from planner.statistics import Estimator
 from sqlray.options import Options
 
@@ -37,7 +37,6 @@ class PlannedQuery:
     names: tuple[str, ...]
     options: Options
     backend: Backend
-    estimator: Estimator = field(repr=False)
 
     @property
     def schema(self) -> pa.Schema:
@@ -100,9 +99,27 @@ def plan(bound: LogicalPlan, names: tuple[str, ...], options: Options, backend: 
     """
     estimator = Estimator()
     optimized = optimize(bound, OptimizerContext(estimator, frozenset(options.disabled_rules)))
+    physical = _physical(optimized, _context(estimator, options, backend), backend)
+    return PlannedQuery(bound, optimized, physical, names, options, backend)
+
+
+def plan_again(planned: PlannedQuery) -> PlannedQuery:
+    """A query that was planned before, for the place where it runs as that is now: only what depends on it is planned
+    anew."""
+    before = planned.physical.context
+    now = _context(before.estimator, planned.options, planned.backend)
+    if replace(now, estimates=before.estimates) == before:
+        physical = place_again(planned.physical)
+    else:
+        physical = _physical(planned.optimized, now, planned.backend)
+    return planned if physical is planned.physical else replace(planned, physical=physical)
+
+
+def _context(estimator: Estimator, options: Options, backend: Backend) -> PhysicalContext:
+    """What physical planning has to know of the options, and of the place where the query will run."""
     cluster = backend.cluster(options.memory_limit)
     devices = choice(options.device, cluster.gpus, backend.known_rates)
-    context = PhysicalContext(
+    return PhysicalContext(
         estimator,
         partitions=options.partitions,
         staged=options.staged,
@@ -112,9 +129,12 @@ def plan(bound: LogicalPlan, names: tuple[str, ...], options: Options, backend: 
         skew_limit=options.skew_limit,
         devices=devices,
     )
+
+
+def _physical(optimized: LogicalPlan, context: PhysicalContext, backend: Backend) -> PhysicalQuery:
     physical = plan_query(optimized, context)
     if isinstance(context.devices, Rates) and any(s.device == "gpu" for s in physical.graph.stages):
         measured = backend.measured_rates()
         if measured is not None and measured != context.devices:  # before the first stage on a GPU: see where it pays
             physical = plan_query(optimized, replace(context, devices=measured, estimates=Estimates()))
-    return PlannedQuery(bound, optimized, physical, names, options, backend, estimator)
+    return physical

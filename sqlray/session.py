@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
-from types import FrameType, TracebackType
-from typing import Any
+from types import TracebackType
 
 import pyarrow as pa
 
@@ -30,11 +28,10 @@ from planner.record import record
 from planner.statements import Query
 from sqlray import commands, pipeline
 from sqlray.options import OptionRow, Options
+from sqlray.plan_cache import Parameters, PlanCache, Surroundings, plan_key
 from sqlray.progress import Watch, find_display
 from sqlray.result import Result
 from sqlray.variables import as_dataset, caller_frame, find_variable
-
-Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 
 @record
@@ -61,6 +58,7 @@ class Session:
         self._options = Options()
         self._catalog = Catalog()
         self._files: dict[str, RegisteredFiles] = {}
+        self._plans = PlanCache()
         self._running: set[Cancellation] = set()
         self._lock = threading.Lock()
         self.watch: Watch | None = None  # the shell's, over whole statements; else a query's own shows its progress
@@ -91,18 +89,34 @@ class Session:
         dialect = dialect or self._options.dialect
         frame = caller_frame()
         extra = {name.lower(): self._source(name, value) for name, value in tables.items()}
-        result: Result | None = None
+
+        def find(name: str) -> Table | View | None:
+            return extra.get(name.lower()) or self._entry(name) or find_variable(name, frame)
+
         try:
-            for syntax in parse(query, dialect):
+            key = plan_key(query, dialect, params, self._options)
+            kept = self._plans.get(key, find)
+            if kept is not None:
+                return self._result(pipeline.plan_again(kept))
+            result: Result | None = None
+            statements = parse(query, dialect)
+            for syntax in statements:
                 # Every query but the last has to run now: nobody will ask for its rows.
                 if result is not None and result.columns:
                     result.to_arrow()
-                context = self._context(query, dialect, params, extra, frame)
-                result = commands.execute(bind(syntax, context), self)
+                around = Surroundings(find)
+                statement = bind(syntax, self._context(query, dialect, params, around, extra))
+                if isinstance(statement, Query) and len(statements) == 1:
+                    planned = self._plan(statement)
+                    self._plans.put(key, planned, around, self._catalog)
+                    return self._result(planned)
+                result = commands.execute(statement, self)
         except SqlrayError as error:
             if error.position is not None and error.sql is None:
                 error.sql = query
             raise
+        finally:
+            self._plans.sweep(self._catalog)
         return result if result is not None else Result(pa.schema([]), lambda: iter(()), lambda _: "", "")
 
     def register(self, name: str, source: object) -> None:
@@ -124,6 +138,7 @@ class Session:
             self._catalog.put(name, table)
             if paths is not None and files is not None:
                 self._files[name.lower()] = RegisteredFiles(paths, files, table)
+        self._plans.sweep(self._catalog)
 
     def unregister(self, name: str) -> None:
         """Forget a table or view.
@@ -133,6 +148,7 @@ class Session:
         """
         with self._lock:
             self._catalog.drop(name)
+        self._plans.sweep(self._catalog)
 
     def tables(self) -> list[str]:
         """The names of the session's tables and views."""
@@ -186,6 +202,7 @@ class Session:
         this process can be used again."""
         self.cancel()
         self._catalog = Catalog()
+        self._plans.clear()
         self._backend.close()
 
     def __enter__(self) -> Session:
@@ -237,19 +254,16 @@ class Session:
         query: str,
         dialect: str,
         params: Parameters,
-        extra: Mapping[str, Source],
-        frame: FrameType | None,
+        around: Surroundings,
+        extra: Iterable[str],
     ) -> BindContext:
-        def lookup(name: str) -> Table | View | None:
-            return extra.get(name.lower()) or self._entry(name) or find_variable(name, frame)
-
         return BindContext(
             sql=query,
             dialect=dialect,
-            lookup=lookup,
-            open_path=open_files,
+            lookup=around.lookup,
+            open_path=around.open_path,
             parameters=params,
-            now=datetime.now(UTC),
+            now=around.now,
             table_names=lambda: [*self._catalog.names(), *extra],
         )
 
@@ -290,7 +304,13 @@ class Session:
 
     def run_query(self, query: Query) -> Result:
         """Plan a bound query; it runs when the Result is asked for rows."""
-        planned = pipeline.plan(query.plan, query.names, self._options, self._backend)
+        return self._result(self._plan(query))
+
+    def _plan(self, query: Query) -> pipeline.PlannedQuery:
+        return pipeline.plan(query.plan, query.names, self._options, self._backend)
+
+    def _result(self, planned: pipeline.PlannedQuery) -> Result:
+        """What a planned query gives when it is asked for rows."""
 
         def run(shown: bool = False) -> Iterator[pa.RecordBatch]:
             with self._cancellable() as cancellation, self._progress(shown) as progress:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 from unittest import mock
 
 import polars as pl
@@ -21,20 +20,19 @@ from planner.expr import column_name
 from planner.physical import InputExec
 from planner.stages import Stage
 from planner.tree import walk
-from sqlray import pipeline
 from sqlray.pipeline import PlannedQuery
 
 
 def planned_query(session: sqlray.Session, sql: str) -> PlannedQuery:
     """The plan of one query."""
     plans: list[PlannedQuery] = []
-    plan = pipeline.plan
+    result = sqlray.Session._result
 
-    def remember(*args: Any) -> PlannedQuery:
-        plans.append(plan(*args))
-        return plans[-1]
+    def remember(session: sqlray.Session, planned: PlannedQuery) -> sqlray.Result:
+        plans.append(planned)
+        return result(session, planned)
 
-    with mock.patch.object(pipeline, "plan", remember):
+    with mock.patch.object(sqlray.Session, "_result", remember):
         session.sql(sql)
     return plans[-1]
 

@@ -16,10 +16,11 @@ import pyarrow as pa
 from executor import device_frames, devices, residents
 from executor.blocks import BlockStore, Computed, Held, StoredBlock, height, held_bytes, join, lazy, to_block
 from executor.cancellation import Cancellation
+from executor.compiled import compiled
 from executor.device_frames import DeviceFrame, DeviceTimes
 from executor.device_types import differs, from_device
 from executor.expressions import key_expressions
-from executor.kernels import KernelOptions, compile_fragment, run_on_device, stream
+from executor.kernels import KernelOptions, run_on_device, stream
 from executor.partition import hash_partition, row_partition
 from executor.ranges import range_partition
 from planner.errors import PlanError
@@ -125,21 +126,21 @@ def run_fragment(
                 take(rows)  # complete, so that nothing is handed over before it is certain
                 return None
         options = replace(options, device="cpu")
-    stream(compile_fragment(plan, sources, options), take, options.batch_rows)
+    stream(compiled(plan, sources, options).lazy, take, options.batch_rows)
     return reason
 
 
 def _run_on_gpu(plan: PhysicalPlan, sources: Mapping[int, pl.LazyFrame], context: TaskContext) -> Computed:
     """A fragment's rows; without the copies of tables that the GPU keeps, if it has no memory for both."""
-    compiled = compile_fragment(plan, sources, context.options)
+    fragment = compiled(plan, sources, context.options)
     rows = None
     try:
-        rows = run_on_device(compiled, context.times)
+        rows = run_on_device(fragment, context.times)
     except MemoryError:
         if not residents.clear():
             raise
     if rows is None:  # not before the error is gone, whose frames hold what it had computed
-        rows = run_on_device(compiled, context.times)
+        rows = run_on_device(fragment, context.times)
     if context.keep and not any(map(differs, plan.schema)):
         return rows
     return from_device(device_frames.download(rows, context.times), plan.schema)

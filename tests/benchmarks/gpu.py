@@ -28,7 +28,7 @@ import polars as pl
 import pyarrow as pa
 
 import sqlray
-from executor.device_frames import DeviceTimes
+from executor.device_frames import DeviceTimes, Fragment
 from executor.device_rates import known_rates, measured_rates
 from executor.devices import failure, gpu_absence
 from executor.kernels import run_on_device
@@ -158,7 +158,7 @@ def _warm_up() -> str:
     """A small query starts the GPU: its memory pool and its libraries."""
     started = time.perf_counter()
     try:
-        run_on_device(pl.LazyFrame({"a": [1, 2, 3]}).select(pl.col("a").sum()), DeviceTimes())
+        run_on_device(Fragment(pl.LazyFrame({"a": [1, 2, 3]}).select(pl.col("a").sum())), DeviceTimes())
     except Exception as error:  # the queries will tell too
         return f"the GPU does not start: {failure(error)}"
     return f"the GPU started in {time.perf_counter() - started:.2f} s"

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from executor import device_frames, devices, residents
-from executor.device_frames import DeviceFrame, DeviceTimes
+from executor.device_frames import DeviceFrame, DeviceTimes, Fragment
 
 
 class FakeGpu:
@@ -38,14 +38,14 @@ class FakeGpu:
             monkeypatch.setattr(device_frames, function, getattr(self, function))
         return self
 
-    def run(self, lazy: pl.LazyFrame, flags: pl.QueryOptFlags, times: DeviceTimes) -> DeviceFrame:
+    def run(self, fragment: Fragment, flags: pl.QueryOptFlags, times: DeviceTimes) -> DeviceFrame:
         self.plans += 1
         fails = self.error is not None and self.plans % self.every == 0
         if fails and not self.late:
             raise self.error
         times.kernels += 1.5
         self._runs = True
-        rows = lazy.collect(engine="streaming", optimizations=flags)
+        rows = fragment.lazy.collect(engine="streaming", optimizations=flags)
         self._runs = False
         if fails:
             raise self.error

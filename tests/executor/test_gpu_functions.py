@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from executor.device_frames import DeviceTimes, download
+from executor.device_frames import DeviceTimes, Fragment, download
 from executor.device_types import from_device
 from executor.kernels import KernelOptions, collect, compile_fragment, run_on_device
 from executor.value import NotOnDevice
@@ -122,7 +122,7 @@ def test_forms_for_the_gpu_are_right(group: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("group", GROUPS)
 def test_the_gpu_answers_as_the_cpu(group: str) -> None:
     def run(lazy: pl.LazyFrame) -> pl.DataFrame:
-        return download(run_on_device(lazy, DeviceTimes()))
+        return download(run_on_device(Fragment(lazy), DeviceTimes()))
 
     found = (call for call in GROUPS[group]() if call.name not in INEXACT)
     wrong, answered = mismatches(found, run, skip=lambda lazy: bool(refusals(lazy)))
