@@ -34,6 +34,7 @@ from executor.frame import Context, Frame, stored
 from executor.value import (
     INT64_MAX,
     NotOnDevice,
+    Scope,
     Store,
     Value,
     bounds_of,
@@ -68,9 +69,11 @@ def aggregate(plan: AggregateExec, frame: Frame, context: Context) -> Frame:
     scope = context.scope(frame.columns)
     keys = {k.id: scope.columns[k.id] for k in plan.keys}
     names = [v.expr for v in keys.values()]
+    if context.device == "gpu" and keys:
+        frame, calls = _distinct_first(frame, calls, tuple(keys.values()), scope)
     rows = Rows(context, names)
     group = Group(scope, _fewer(frame.max_rows, plan.max_rows), may_be_empty=not keys, rows=rows)
-    exprs: list[pl.Expr] = []
+    parts = _Parts(context)
     combined: list[pl.Expr] = []
     strings: list[Strings] = []
     columns: dict[ColumnId, Value] = dict(keys)
@@ -82,20 +85,47 @@ def aggregate(plan: AggregateExec, frame: Frame, context: Context) -> Frame:
             continue
         value = aggregate_value(call, group)
         if isinstance(value, Composed):
-            parts = [context.fresh("part") for _ in value.parts]
-            exprs += [expr.alias(part) for expr, part in zip(value.parts, parts, strict=True)]
-            value = value.combine(*map(pl.col, parts))
+            value = value.combine(*map(parts.column, value.parts))
             combined.append(value.expr.alias(name))
+        elif (same := parts.find(value.expr)) is not None:
+            combined.append(same.alias(name))
         else:
-            exprs.append(value.expr.alias(name))
+            parts.add(value.expr, name)
         columns[item.field.id] = stored(value, name)
     if strings:
-        lazy = join_strings(strings, frame.lazy, rows, exprs)
+        lazy = join_strings(strings, frame.lazy, rows, parts.exprs)
     else:
         lazy = rows.add_to(frame.lazy)
-        lazy = lazy.group_by(names).agg(exprs) if keys else lazy.select(exprs)
+        lazy = lazy.group_by(names).agg(parts.exprs) if keys else lazy.select(parts.exprs)
     lazy = lazy.with_columns(combined) if combined else lazy
     return Frame(lazy, columns, group.max_rows if keys else 1)
+
+
+class _Parts:
+    """The columns of an aggregation. What several aggregates consist of is computed once: cuDF would do it for each."""
+
+    def __init__(self, context: Context) -> None:
+        self.exprs: list[pl.Expr] = []
+        self._context = context
+        self._known: list[tuple[pl.Expr, str]] = []
+
+    def add(self, expr: pl.Expr, name: str) -> None:
+        """A column of that name."""
+        self._known.append((expr, name))
+        self.exprs.append(expr.alias(name))
+
+    def find(self, expr: pl.Expr) -> pl.Expr | None:
+        """The column that holds what ``expr`` is, if there is one."""
+        return next((pl.col(name) for known, name in self._known if known.meta == expr), None)
+
+    def column(self, expr: pl.Expr) -> pl.Expr:
+        """The same, which is there from now on."""
+        found = self.find(expr)
+        if found is None:
+            name = self._context.fresh("part")
+            self.add(expr, name)
+            found = pl.col(name)
+        return found
 
 
 def _fewer(a: int | None, b: int | None) -> int | None:
@@ -128,6 +158,22 @@ def _columns_first(
         call.with_expressions([as_column(e, i == 0) for i, e in enumerate(call.expressions())]) for call in calls
     ]
     return (Frame(frame.lazy.with_columns(exprs), columns, frame.max_rows) if exprs else frame), done
+
+
+def _distinct_first(
+    frame: Frame, calls: list[AggregateCall], keys: Sequence[Value], scope: Scope
+) -> tuple[Frame, list[AggregateCall]]:
+    """Counts of one column's distinct values as counts of values, over rows that are each there once: cuDF sorts every
+    group to count its distinct values, where it only hashes to drop rows that are there twice."""
+    first = calls[0]
+    if any((c.name, c.args, c.distinct, c.filter) != ("count", first.args, True, None) for c in calls):
+        return frame, calls
+    read = (*keys, translate(first.args[0], scope))
+    names = {v.expr.meta.output_name() for v in read if v.parts is None and not types.is_float(v.dtype)}
+    if len(names) < len(read):  # of floats -0.0 and 0.0 are one value, which are not the same to all kernels
+        return frame, calls
+    rows = frame.lazy.select(v.expr for v in read).unique(maintain_order=False)
+    return replace(frame, lazy=rows), [replace(c, distinct=False) for c in calls]
 
 
 def _narrow_decimals(frame: Frame, plan: AggregateExec, context: Context) -> Frame:
@@ -307,12 +353,12 @@ def _avg(argument: Argument) -> Value | Composed:
         return Value(value.expr.cast(pl.Float64).mean(), argument.call.dtype)
     total, size = _exact_sum(replace(argument, values=(replace(value, nullable=False),), test=None))
     scale = value.dtype.scale if types.is_decimal(value.dtype) else 0
-    count = (argument.expr.count() if argument.skips else pl.len()).cast(pl.Float64)
-    if total.store is not Store.NATIVE and scale:
-        count = count * float(10**scale)
+    count = (argument.expr.count() if argument.skips else pl.len()).cast(pl.Int64)
+    unit = float(10**scale) if total.store is not Store.NATIVE and scale else 1.0
     group = argument.group
 
     def quotient(sum: pl.Expr, count: pl.Expr, *sizes: pl.Expr) -> Value:
+        count = count.cast(pl.Float64) if unit == 1 else count.cast(pl.Float64) * unit
         exact = _no_overflow(replace(total, expr=sum), sizes[0], group) if sizes else sum
         return Value(divide(exact.cast(pl.Float64), count, group.scope), types.DOUBLE, nullable=argument.skips)
 

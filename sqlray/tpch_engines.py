@@ -24,7 +24,7 @@ def check_installed(engine: str) -> None:
 
 def open_engine(name: str, paths: dict[str, str], settings: dict[str, str]) -> Engine:
     """An engine over a data directory's tables. The settings are sqlray's options, and as ``ray`` the address of a
-    cluster (empty: any); peers run as they come."""
+    cluster (empty: any); peers run as they come. All plan a query each time it runs."""
     match name:
         case "sqlray":
             return _sqlray(paths, settings)
@@ -38,7 +38,7 @@ def open_engine(name: str, paths: dict[str, str], settings: dict[str, str]) -> E
 
 def _sqlray(paths: dict[str, str], settings: dict[str, str]) -> Engine:
     session = connect(settings.get("ray"))
-    for option, value in settings.items():
+    for option, value in {"plan_cache_size": "0", **settings}.items():
         if option != "ray":
             session.set_option(option, value)
     for table, path in paths.items():

@@ -173,7 +173,7 @@ def make_portable(source: Path, target: Path) -> None:
 def _sqlray_ray(settings: Settings) -> Iterator[Run]:
     import sqlray
 
-    with _ray(settings), sqlray.connect("ray") as session:
+    with _ray(settings), sqlray.connect("ray", plan_cache_size=0) as session:
         yield _sqlray_run(session, settings)
 
 
@@ -181,7 +181,7 @@ def _sqlray_ray(settings: Settings) -> Iterator[Run]:
 def _sqlray_local(settings: Settings) -> Iterator[Run]:
     import sqlray
 
-    with sqlray.connect() as session:
+    with sqlray.connect(plan_cache_size=0) as session:
         yield _sqlray_run(session, settings)
 
 

@@ -31,7 +31,7 @@ def star_join(tables: int) -> str:
 def test_join_order(benchmark: Any, shape: Any, tables: int) -> None:
     benchmark.group = f"join of {tables} tables"
     rows = pa.table({"a": pa.array(range(10)), "b": pa.array(range(10))})
-    with sqlray.connect() as session:
+    with sqlray.connect(plan_cache_size=0) as session:
         for at in range(tables):
             session.register(f"t{at}", rows)
         text = shape(tables)

@@ -21,7 +21,7 @@ QUERIES = range(1, 23)
 
 @pytest.fixture(scope="module")
 def session(tpch_data: Path) -> Iterator[sqlray.Session]:
-    with sqlray.connect() as made:
+    with sqlray.connect(plan_cache_size=0) as made:
         for table in TPCH_TABLES:
             made.register(table, str(tpch_data / f"{table}.parquet"))
         yield made
@@ -54,3 +54,15 @@ def test_planning(benchmark: Any, session: sqlray.Session, number: int) -> None:
     text = tpch_queries.query(number)
     session.sql(text)
     benchmark(lambda: session.sql(text))
+
+
+@pytest.mark.parametrize("number", QUERIES)
+def test_plans_that_are_kept(benchmark: Any, session: sqlray.Session, number: int) -> None:
+    """The same where the query was asked before."""
+    benchmark.group = "planning"
+    text = tpch_queries.query(number)
+    with sqlray.connect() as keeping:
+        for table in TPCH_TABLES:
+            keeping.register(table, session.catalog.get(table))
+        keeping.sql(text)
+        benchmark(lambda: keeping.sql(text))

@@ -6,11 +6,15 @@ import random
 from typing import Any
 
 import duckdb
+import polars as pl
 import pytest
 
 import sqlray
+from executor.kernels import KernelOptions, compile_fragment
 from planner.errors import SqlrayError, UnsupportedError
 from tests.executor import oracle
+from tests.executor.fake_gpu import FakeGpu
+from tests.planned import planned_query
 
 AGGREGATES = [
     "count(*)",
@@ -201,3 +205,43 @@ def test_quantiles_of_decimals_are_rounded_as_duckdb_rounds_them(digits: int) ->
         source = f"(select g, v::decimal({digits}, 2) as v from (values {values}) as t(g, v)) as s"
         sql = f"select g, {calls} from {source} group by g order by g"
         assert sqlray.sql(sql).fetchall() == duckdb.sql(sql).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("aggregates", "columns"),
+    [
+        ("sum(a), avg(a), count(*), avg(b), sum(b)", ["a.sum", "len", "b.sum"]),  # as TPC-H Q1 has them
+        ("count(*), count(a), avg(a)", ["len", "a.sum"]),
+        ("sum(a), sum(distinct a), sum(a) filter (where a > 1)", ["a.sum", "a.unique.sum", "filtered.sum"]),
+    ],
+)
+def test_what_several_aggregates_consist_of_is_computed_once(aggregates: str, columns: list[str]) -> None:
+    frame = pl.DataFrame({"a": [1, 2, 2, 4], "b": [0.5, 1.5, 2.5, 4.5], "k": [1, 1, 2, 2]})
+    with sqlray.connect() as session:
+        session.register("t", frame.with_columns(pl.col("b").cast(pl.Decimal(9, 1))))
+        stage = planned_query(session, f"select k, {aggregates} from t group by k").physical.graph.result
+        text = compile_fragment(stage.plan).explain(optimized=False)
+    (grouping,) = (line for line in text.splitlines() if "BY [" in line)
+    assert grouping.count(".alias(") == len(columns)
+
+
+@pytest.mark.parametrize(
+    "counts", ["count(distinct v)", "count(distinct v), count(distinct v) + 1", "count(distinct k)"]
+)
+def test_distinct_values_on_a_gpu(counts: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are counted in rows that are each there once."""
+    rng = random.Random(1)
+    rows = [(rng.choice(["a", "b", None]), rng.choice([None, 1, 2, 3])) for _ in range(200)]
+    frame = pl.DataFrame(rows, schema={"k": pl.String, "v": pl.Int64}, orient="row")
+    query = f"select k, {counts} from t group by k order by k"
+    with sqlray.connect(device="cpu") as session:
+        session.register("t", frame)
+        expected = session.sql(query).fetchall()
+    fake = FakeGpu().install(monkeypatch)
+    with sqlray.connect(device="gpu") as session:
+        session.register("t", frame)
+        assert session.sql(query).fetchall() == expected
+        plan = planned_query(session, query).physical.graph.result.plan
+    text = compile_fragment(plan, {}, KernelOptions(device="gpu")).explain(optimized=False)
+    assert ("UNIQUE" in text) == ("n_unique" not in text) == ("(distinct k)" not in counts)
+    assert fake.plans == 1

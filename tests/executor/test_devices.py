@@ -326,6 +326,29 @@ def test_a_table_in_memory_is_copied_to_the_gpu_once(orders: pl.DataFrame, monke
     assert residents.resident_bytes(orders, ["id"]) == 0  # which its owner may change
 
 
+def test_a_plan_that_is_kept_moves_to_the_gpu(orders: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the table has been read so often that a copy of it pays, and once it is there."""
+    fake = FakeGpu().install(monkeypatch)
+    rates = replace(FAST, gpu=replace(FAST.gpu, upload=1e6))
+    monkeypatch.setattr(device_rates, "known_rates", lambda: rates)
+    monkeypatch.setattr(device_rates, "measured_rates", lambda: rates)
+    session = sqlray.connect(device="auto")
+    session.register("orders", orders)
+    plans, ran_on = set(), []
+    for _ in range(12):
+        planned = planned_query(session, "select sum(total) from orders where id < 7")
+        answer, _ = run(planned)
+        assert answer.to_pylist() == [{"sum(total)": 21}]
+        plans.add(id(planned.optimized))
+        ran_on.append(planned.physical.graph.result.device)
+    assert len(plans) == 1
+    first = ran_on.index("gpu")
+    assert 0 < first < 12
+    assert set(ran_on[first:]) == {"gpu"}
+    assert fake.plans == 12 - first
+    assert sorted(fake.uploads) == ["id", "total"]
+
+
 def grow(frame: pl.DataFrame) -> None:
     frame.extend(frame[:1])
 
