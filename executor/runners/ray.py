@@ -495,7 +495,7 @@ class RayRunner:
         on_gpu = stage.device == "gpu" and not self._gpus_gone
         if on_gpu or any(i in self._of_gpus for i in stage.inputs):
             self._of_gpus[stage.id] = None
-        elif stage.device == "gpu":
+        if stage.device == "gpu" and not on_gpu:
             self.fallbacks.append(Fallback(stage.id, _GONE))
         if on_gpu:  # beside a task on the CPUs, and those of the node's other GPUs
             claim, shared = 0.0, self.gpus_of_a_node + 1

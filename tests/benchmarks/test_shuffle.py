@@ -278,8 +278,8 @@ def test_each_device_has_room_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
     def room() -> tuple[bool, bool]:
         return runner.has_room("cpu"), runner.has_room("gpu")
 
-    def start(number: int, device: Device) -> None:
-        runner.submit(Stage(number, ValuesExec((), schema), None, 2, (), device=device), {})
+    def start(number: int, device: Device, *inputs: int) -> None:
+        runner.submit(Stage(number, ValuesExec((), schema), None, 2, inputs, device=device), {})
 
     assert room() == (True, True)
     start(0, "gpu")
@@ -298,6 +298,7 @@ def test_each_device_has_room_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
     runner._look_again = 0.0
     runner._look_after_gpus()
     start(2, "gpu")
+    start(3, "gpu", 0)  # of rows that a GPU made
     assert {(a.device, a.claim) for a in runner._attempts.values()} == {("cpu", 8.0)}
     gone = "no node of the cluster has a GPU any more"
-    assert sorted((f.stage, f.reason) for f in runner.fallbacks) == [(0, gone), (0, gone), (2, gone)]
+    assert sorted((f.stage, f.reason) for f in runner.fallbacks) == [(0, gone), (0, gone), (2, gone), (3, gone)]
