@@ -26,7 +26,7 @@ from planner.physical_context import PhysicalContext
 from planner.record import record
 from planner.stages import Stage
 from planner.tree import walk
-from planner.working_set import read_bytes, resident_set
+from planner.working_set import read_bytes, resident_set, scan_statistics
 
 MARGIN = 1.3
 """How many times faster than the CPU the GPU must be expected to be: estimates of rows are often off by as much, and a
@@ -170,9 +170,9 @@ def _add(done: Work, node: PhysicalPlan, estimates: Estimates, model: CostModel)
     inputs = [estimates.get(child) for child in node.children()]
     read = [i.rows or 0.0 for i in inputs]
     match node:
-        case ScanExec(table):
-            statistics = table.statistics(tuple(dict.fromkeys(f.name for f in node.fields)))
-            size = read_bytes(node, estimates)
+        case ScanExec():
+            statistics = scan_statistics(node)
+            size = read_bytes(node, statistics, estimates)
             if statistics.parquet:
                 done.decoded += size
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import ceil
 
+from planner.catalog import TableStatistics
 from planner.estimates import Estimates
 from planner.logical import JoinKind
 from planner.physical import (
@@ -67,16 +68,27 @@ def resident_set(plan: PhysicalPlan, estimates: Estimates) -> float:
             for child in node.children():
                 worst = max(worst, held + peak(child))
                 held += estimates.bytes_or(child, 0.0)
-            own = read_bytes(node, estimates) if isinstance(node, ScanExec) else estimates.bytes_or(node, 0.0)
+            if isinstance(node, ScanExec):
+                own = read_bytes(node, scan_statistics(node), estimates)
+            else:
+                own = estimates.bytes_or(node, 0.0)
             hit = known[id(node)] = max(worst, held + own + tables.own(node))
         return hit
 
     return peak(plan)
 
 
-def read_bytes(scan: ScanExec, estimates: Estimates) -> float:
-    """Bytes of the columns that a scan reads, before any of its predicates."""
-    known = scan.table.statistics([f.name for f in scan.fields])
+def scan_statistics(scan: ScanExec) -> TableStatistics:
+    """What is known of a scan's table, and of the columns that it reads."""
+    return scan.table.statistics(tuple(dict.fromkeys(f.name for f in scan.fields)))
+
+
+def read_bytes(scan: ScanExec, known: TableStatistics, estimates: Estimates) -> float:
+    """Bytes of the columns that a scan reads, before any of its predicates.
+
+    Args:
+        known: what ``scan_statistics`` gives.
+    """
     rows = estimates.rows_or(scan, DEFAULT_ROWS) if known.rows is None else known.rows
     return rows * sum(column_width(f.dtype, known.columns[f.name]) for f in scan.fields)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    from executor.runners.ray import Dataset
+    from executor.runners.ray.datasets import Dataset
 
 # The width of a displayed result where there is no terminal to ask.
 _NO_TERMINAL = (120, 40)
@@ -98,7 +98,7 @@ class Result:
 
     def to_ray_dataset(self) -> Dataset:
         """All rows as a Ray Dataset. On a cluster they stay in its object store, and do not pass through here."""
-        from executor.runners.ray import to_dataset
+        from executor.runners.ray.datasets import to_dataset
 
         found: Any = self._dataset() if self._table is None else None
         return to_dataset(self.to_arrow()) if found is None else found

@@ -356,7 +356,7 @@ def connect(target: str = "local", *, address: str | None = None, **options: obj
                 raise UnsupportedError("only a cluster has an address", hint='sqlray.connect("ray", address=…)')
             return Session(**options)
         case "ray":
-            from executor.runners.ray import RayBackend
+            from executor.runners.ray.backend import RayBackend
 
             return Session(RayBackend(address), **options)
         case _:

@@ -42,7 +42,7 @@ def as_dataset(name: str, value: object) -> Source | None:
     """The table over a Ray Dataset; None for any other value. Ray is imported only where somebody has a Dataset."""
     if type(value).__module__.split(".")[:2] != ["ray", "data"]:
         return None
-    from executor.runners.ray import dataset_table, is_dataset
+    from executor.runners.ray.datasets import dataset_table, is_dataset
 
     return dataset_table(name, value) if is_dataset(value) else None
 

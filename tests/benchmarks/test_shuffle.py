@@ -31,9 +31,16 @@ from executor.blocks import BlockStore, table, to_block
 from executor.cancellation import Cancellation
 from executor.driver import Execution
 from executor.kernels import compile_fragment, stream
-from executor.runners import ray as on_ray
 from executor.runners.backend import RunSettings
 from executor.runners.base import StageOutput
+from executor.runners.ray.backend import RayBackend
+from executor.runners.ray.blocks import RemoteBlock
+from executor.runners.ray.claims import Claims
+from executor.runners.ray.gpus import GpuStages
+from executor.runners.ray.runner import RayRunner
+from executor.runners.ray.tables import ClusterTables
+from executor.runners.ray.tasks import bundles
+from executor.runners.ray.workers import Workers
 from executor.runners.task import PartitionSink
 from executor.runners.worker import TaskReport
 from planner import types
@@ -168,7 +175,7 @@ def test_on_ray(benchmark: Any, cluster: sqlray.Session, path: Path, rows: pl.Da
     benchmark.group = "shuffle: on Ray"
     scan = scan_of(cluster, rows if source == "memory" else str(path))
     query = counted_partitions(replace(scan, tasks=MAP_TASKS), PARTITIONS)
-    backend = on_ray.RayBackend()
+    backend = RayBackend()
 
     def shuffle() -> int:
         execution = Execution(query, lambda *asked: backend.runner(SETTINGS, *asked))
@@ -186,27 +193,28 @@ class Ref:
     __slots__ = ("__weakref__",)
 
 
-class NoCluster(on_ray.RayBackend):
-    """A backend that starts nothing and counts the references that it gives."""
+class NoWorkers(Workers):
+    """Starts nothing and counts the references that it gives."""
 
     def __init__(self) -> None:
-        self._digest, self._archive = "", Ref()  # type: ignore[assignment]
-        self._claimed = {}
-        self._tables = weakref.WeakKeyDictionary()
-        self._on_gpus, self._gpus_used, self._gpu_ended = set(), 0, 0.0
         self.given: weakref.WeakSet[Ref] = weakref.WeakSet()
         self.most = 0
 
-    def _remote(
-        self, name: str, runner: Any, cpus: float, count: int, function: str, *arguments: Any, gpu: bool = False
-    ) -> list[Any]:
-        refs = [Ref() for _ in range(count)]
+    def call(self, function: str, *arguments: Any, threads: int, apart: bool = False, **options: Any) -> list[Any]:
+        refs = [Ref() for _ in range(options["num_returns"])]
         self.given.update(refs)
         self.most = max(self.most, len(self.given))
         return refs
 
 
-def output(runner: on_ray.RayRunner) -> StageOutput:
+def runner_on(cluster: ClusterInfo, workers: Workers, gpus_of_a_node: int = 0) -> RayRunner:
+    """Runs a query whose tasks ask for 8 CPUs."""
+    gpus = GpuStages(gpus_of_a_node)
+    shown = Cancellation(), lambda *progress: None
+    return RayRunner(workers, Claims(), ClusterTables(), SETTINGS, cluster, 8.0, gpus, 1, *shown)
+
+
+def output(runner: RayRunner) -> StageOutput:
     """What the stage gives that runs."""
     while (ended := runner.wait()) is None:
         pass
@@ -222,9 +230,8 @@ def test_what_the_driver_keeps_of_a_million_blocks(monkeypatch: pytest.MonkeyPat
     first = replace(graph.stages[0], tasks=tasks)
     second = graph.stages[1]
     assert second.tasks == partitions
-    backend = NoCluster()
-    cluster = ClusterInfo(100, 8, MEMORY)
-    runner = on_ray.RayRunner(backend, SETTINGS, cluster, 8.0, 1, Cancellation(), lambda *progress: None)
+    workers = NoWorkers()
+    runner = runner_on(ClusterInfo(100, 8, MEMORY), workers)
 
     def sent_report(ref: Any) -> TaskReport:  # every number an object of its own, as it comes out of a pickle
         count = partitions if first.id in runner._stages else 1
@@ -245,10 +252,10 @@ def test_what_the_driver_keeps_of_a_million_blocks(monkeypatch: pytest.MonkeyPat
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    bundles = on_ray._bundles(first)
-    assert sum(bundles) == partitions
+    sizes = bundles(first)
+    assert sum(sizes) == partitions
     # A report and the bundles of each task; each bundle's merged partitions and the empty object at its end.
-    assert backend.most <= tasks * (1 + len(bundles)) + partitions + len(bundles) < 35_000
+    assert workers.most <= tasks * (1 + len(sizes)) + partitions + len(sizes) < 35_000
     assert peak < 200e6
 
 
@@ -256,10 +263,8 @@ def test_what_the_driver_keeps_of_a_million_blocks(monkeypatch: pytest.MonkeyPat
 def test_small_tasks_share_a_node(tasks: int, size: int, claim: float) -> None:
     """Where there are more than nodes: a large one has a node for itself."""
     schema = Schema((Field(mint(), "k", types.BIGINT, False),))
-    runner = on_ray.RayRunner(
-        NoCluster(), SETTINGS, ClusterInfo(1, 8, MEMORY), 8.0, 1, Cancellation(), lambda *progress: None
-    )
-    block = on_ray.RemoteBlock(Ref(), 1, size)  # type: ignore[arg-type]
+    runner = runner_on(ClusterInfo(1, 8, MEMORY), NoWorkers())
+    block = RemoteBlock(Ref(), 1, size)  # type: ignore[arg-type]
     source = StageOutput(schema, Single(), [[block]])
     runner.submit(Stage(1, InputExec(0, schema), None, tasks, (0,)), {0: source})
     attempts = list(runner._attempts.values())
@@ -270,16 +275,13 @@ def test_small_tasks_share_a_node(tasks: int, size: int, claim: float) -> None:
 def test_each_device_has_room_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stage on GPUs leaves the CPUs to others, and one on CPUs the GPUs; until there are no GPUs any more."""
     schema = Schema((Field(mint(), "k", types.BIGINT, False),))
-    cluster = ClusterInfo(2, 8, MEMORY, gpus=2)
-    runner = on_ray.RayRunner(
-        NoCluster(), SETTINGS, cluster, 8.0, 1, Cancellation(), lambda *progress: None, gpus_of_a_node=1
-    )
+    runner = runner_on(ClusterInfo(2, 8, MEMORY, gpus=2), NoWorkers(), gpus_of_a_node=1)
 
     def room() -> tuple[bool, bool]:
         return runner.has_room("cpu"), runner.has_room("gpu")
 
-    def start(number: int, device: Device) -> None:
-        runner.submit(Stage(number, ValuesExec((), schema), None, 2, (), device=device), {})
+    def start(number: int, device: Device, *inputs: int) -> None:
+        runner.submit(Stage(number, ValuesExec((), schema), None, 2, inputs, device=device), {})
 
     assert room() == (True, True)
     start(0, "gpu")
@@ -295,9 +297,10 @@ def test_each_device_has_room_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0}, "NodeID": "n"}])
     runner._look_after_gpus()  # too soon to look again
     assert runner.fallbacks == []
-    runner._look_again = 0.0
+    runner.gpus._look_again = 0.0
     runner._look_after_gpus()
     start(2, "gpu")
+    start(3, "gpu", 0)  # of rows that a GPU made
     assert {(a.device, a.claim) for a in runner._attempts.values()} == {("cpu", 8.0)}
     gone = "no node of the cluster has a GPU any more"
-    assert sorted((f.stage, f.reason) for f in runner.fallbacks) == [(0, gone), (0, gone), (2, gone)]
+    assert sorted((f.stage, f.reason) for f in runner.fallbacks) == [(0, gone), (0, gone), (2, gone), (3, gone)]

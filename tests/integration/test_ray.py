@@ -28,7 +28,11 @@ from executor.metrics import Fallback
 from executor.progress import Progress, QueryProgress
 from executor.runners import worker
 from executor.runners.base import StageOutput
-from executor.runners.ray import RayBackend, RayRunner, RemoteBlock
+from executor.runners.ray.backend import RayBackend
+from executor.runners.ray.blocks import RemoteBlock
+from executor.runners.ray.gpus import GONE, GpuRates
+from executor.runners.ray.nodes import Node
+from executor.runners.ray.runner import RayRunner
 from planner.devices import H100, Rates, default_cpu
 from planner.stages import Stage
 from sqlray.tpch_verify import SORT_KEYS, compare
@@ -36,8 +40,6 @@ from tests.conftest import TPCH_TABLES
 from tests.placed_source import SPLITS, PlacedSource
 from tests.planned import planned_query, run
 from tpch_queries import NUMBERS, query
-
-GONE = "no node of the cluster has a GPU any more"
 
 COUNT = 400_000  # in four splits
 ROWS = pl.DataFrame(
@@ -162,7 +164,7 @@ def test_equal_keys_meet(session: sqlray.Session) -> None:
 
 
 def test_a_shuffle_of_many_blocks_is_merged(session: sqlray.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("executor.runners.ray._MOST_OBJECTS", 5)
+    monkeypatch.setattr("executor.runners.ray.tasks._MOST_OBJECTS", 5)
     session.set_option("partitions", 7)
     session.set_option("broadcast_limit", 1)
     session.register("t", ROWS)
@@ -232,7 +234,7 @@ def test_tables_in_memory_are_sent_once(session: sqlray.Session) -> None:
     session.register("t", ROWS)
     for _ in range(3):
         assert session.sql("select sum(v), max(s) from t").fetchall() == [(COUNT * (COUNT - 1) // 2, "name 9")]
-    assert len(session._backend._tables) == 1  # type: ignore[attr-defined]
+    assert len(session._backend._tables._known) == 1  # type: ignore[attr-defined]
 
 
 def test_errors_are_the_users(session: sqlray.Session) -> None:
@@ -373,15 +375,15 @@ def test_what_a_gpu_does_is_asked_once(session: sqlray.Session, monkeypatch: pyt
     node = gpu_node()
     assert (backend.cluster(10**9).gpus, backend.gpu_absence()) == (1, None)
     asked: list[str] = []
-    ask = RayBackend._rates_of
+    ask = GpuRates._ask
     known = Rates(default_cpu(1), H100)
 
-    def remember(backend: RayBackend, function: str, *args: Any) -> Rates | None:
-        asked.append(function)
-        assert (ask(backend, function, *args) is None) == (gpu_absence() is not None)
+    def remember(rates: GpuRates, which: str, *args: Any) -> Rates | None:
+        asked.append(which)
+        assert (ask(rates, which, *args) is None) == (gpu_absence() is not None)
         return known
 
-    monkeypatch.setattr(RayBackend, "_rates_of", remember)
+    monkeypatch.setattr(GpuRates, "_ask", remember)
     here = replace(known, nodes=backend.cluster(10**9).nodes, gpus=1)
     for _ in range(2):
         assert backend.known_rates() == here
@@ -389,9 +391,10 @@ def test_what_a_gpu_does_is_asked_once(session: sqlray.Session, monkeypatch: pyt
     assert asked == ["known", "measured"]
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 3.0})
     assert backend.known_rates() is not None  # the task that measured had it a moment ago
-    monkeypatch.setattr("executor.runners.ray._LAG", 0.0)
+    monkeypatch.setattr("executor.runners.ray.claims._LAG", 0.0)
     assert backend.known_rates() is None
-    monkeypatch.setattr("executor.runners.ray._gpus", lambda nodes: {node: 4, "other": 4})
+    nodes = [Node(node, 1, 4), Node("other", 1, 4)]
+    monkeypatch.setattr("executor.runners.ray.nodes.alive", lambda: nodes)
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 3.0, "GPU": 5.0})
     several = backend.known_rates()
     assert several is not None
