@@ -19,6 +19,7 @@ from executor.arrow_output import to_arrow
 from executor.checks import execution_error
 from executor.device_frames import DeviceFrame, DeviceTimes, Fragment
 from executor.device_types import differs, to_device
+from executor.dictionary_codes import with_codes
 from executor.dtypes import device_dtype, polars_dtype
 from executor.expressions import conjunction, translate
 from executor.frame import Context, Frame, KernelOptions, column_value, named, output, select, stored, unify_frames
@@ -26,6 +27,7 @@ from executor.kernels_aggregate import aggregate
 from executor.kernels_join import hash_join, nested_loop_join
 from executor.kernels_sort import head, limit, row_number, sort
 from executor.sources.base import Source
+from executor.sources.dictionary import CodedTable
 from executor.sources.memory import MemoryTable
 from executor.split_pruning import remaining_splits
 from executor.value import NotOnDevice, Store, Value, native
@@ -68,7 +70,7 @@ def compile_fragment(
         NotOnDevice: the options ask for the GPU, and it has no exact form of some operation.
     """
     context = Context(options or KernelOptions(), inputs or {})
-    frame = _compile(plan, context, {})
+    frame = _compile(with_codes(plan) if context.device == "gpu" else plan, context, {})
     return output(frame, plan.schema, context.device)
 
 
@@ -204,7 +206,7 @@ def _operator(plan: PhysicalPlan, children: list[Frame], context: Context) -> Fr
 def _scan(plan: ScanExec, context: Context) -> Frame:
     table = cast(Source, plan.table)  # every table of the catalog is one; checking the protocol costs more
     names = list(dict.fromkeys(f.name for f in plan.fields)) or [_narrowest(table)]
-    resident = table if context.device == "gpu" and isinstance(table, MemoryTable) else None
+    resident = table if context.device == "gpu" and isinstance(table, (MemoryTable, CodedTable)) else None
     read = {f.id: _read_column(f, plan, resident, context.device) for f in plan.fields}
     scope = context.scope(read, plan.bounds)
     splits = remaining_splits(plan, scope)
@@ -221,7 +223,9 @@ def _scan(plan: ScanExec, context: Context) -> Frame:
     return Frame(select(lazy, renamed), columns, rows)
 
 
-def _read_column(item: Field, plan: ScanExec, resident: MemoryTable | None, device: Device) -> Value:
+def _read_column(
+    item: Field, plan: ScanExec, resident: MemoryTable | CodedTable | None, device: Device
+) -> Value:
     """A column as its source, or the copy that a GPU keeps of a table, gives it."""
     if device == "gpu" and differs(item) and (resident is None or item.dtype == types.INTERVAL):
         raise NotOnDevice(f"columns of {types.type_name(item.dtype)} are read on the CPU")

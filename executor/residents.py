@@ -1,8 +1,8 @@
 """Columns of tables in memory that a GPU holds a copy of, from the first query that reads them there.
 
 A copy is kept while the table's frame lives, which nobody changes, and the device has room; the one read last stays
-longest. Decimals are copied as the scaled integers that kernels compute with, where 64 bits hold them; TIME and BLOB as
-``device_types`` says.
+longest. Decimals are copied as the scaled integers that kernels compute with, where 64 bits hold them; text as it is,
+or as codes of its values (``dictionary_codes``); TIME and BLOB as ``device_types`` says.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ SHARE = 0.5
 """Of the device's memory, for copies; what queries compute needs the rest."""
 
 
+_Key = tuple[str, bool]  # a column's name, and whether the copy holds codes
+
+
 @dataclass(slots=True)
 class _Copy:
     """A column on the device."""
@@ -35,7 +38,7 @@ class _Copy:
 class _Entry:
     frame: weakref.ref[pl.DataFrame]
     reads: int = 0
-    columns: dict[str, _Copy] = field(default_factory=dict)
+    columns: dict[_Key, _Copy] = field(default_factory=dict)
 
 
 _entries: dict[int, _Entry] = {}  # by the frame's identity
@@ -43,27 +46,35 @@ _lock = threading.RLock()
 _clock = itertools.count()
 
 
-def columns(frame: pl.DataFrame, names: Sequence[str]) -> DeviceFrame:
+def columns(
+    frame: pl.DataFrame, names: Sequence[str], dictionaries: Mapping[str, pl.Series] | None = None
+) -> DeviceFrame:
     """Columns of a frame on the device; those that are not there yet are copied.
+
+    Args:
+        dictionaries: all values of columns of text that are wanted as codes: where each value stands in the dictionary.
 
     Raises:
         MemoryError: the device has too little memory.
     """
+    dictionaries = dictionaries or {}
+    wanted = [(name, name in dictionaries) for name in names]
     with _lock:
         entry = _entry(frame)
-        copies = {name: entry.columns[name] for name in names if name in entry.columns}
-        missing = [name for name in names if name not in copies]
-        _make_room(sum(int(frame.get_column(name).estimated_size()) for name in missing), copies)
+        copies = {key: entry.columns[key] for key in wanted if key in entry.columns}
+        missing = [key for key in wanted if key not in copies]
+        _make_room(sum(_size(frame.get_column(name), coded) for name, coded in missing), copies)
     # Not under the lock: Polars' threads convert columns, and some of them may wait here. Two queries that copy one
     # column at the same time cost memory, until the first copy goes.
-    for name in missing:
-        column = _as_held(frame.get_column(name))
-        copies[name] = _Copy(device_frames.upload(column.to_frame()))
+    for name, coded in missing:
+        column = frame.get_column(name).rechunk()  # of several pieces, cuDF copies each, and then puts them together
+        held = codes(column, dictionaries[name]) if coded else _as_held(column)
+        copies[name, coded] = _Copy(device_frames.upload(held.to_frame()))
     with _lock:
         for copy in copies.values():
             copy.used = next(_clock)
         entry.columns.update(copies)
-    return device_frames.side_by_side([copies[name].frame for name in names], frame.height)
+    return device_frames.side_by_side([copies[key].frame for key in wanted], frame.height)
 
 
 def is_scaled(dtype: pl.DataType) -> bool:
@@ -82,14 +93,35 @@ def held_dtype(dtype: pl.DataType) -> pl.DataType:
             return pl.Int64() if is_scaled(dtype) else dtype
 
 
+def code_dtype(dictionary: pl.Series) -> pl.DataType:
+    """The type of codes in place of the values of a dictionary."""
+    return pl.Int8() if len(dictionary) < 2**7 else pl.Int16() if len(dictionary) < 2**15 else pl.Int32()
+
+
+def codes(column: pl.Series, dictionary: pl.Series) -> pl.Series:
+    """Where each value of a column stands in the dictionary."""
+    return column.cast(pl.Enum(dictionary)).to_physical().cast(code_dtype(dictionary))
+
+
+def _size(column: pl.Series, coded: bool) -> int:
+    """Bytes of a column's copy, about."""
+    return len(column) * 4 if coded else int(column.estimated_size())
+
+
 def _as_held(column: pl.Series) -> pl.Series:
-    """In one piece: of several, cuDF copies each by itself, and then puts them together."""
-    column = column.rechunk()
     if is_scaled(column.dtype):
         return column.to_physical().cast(pl.Int64)
     if held_dtype(column.dtype) == column.dtype:
         return column
     return column.to_frame().select(device_form(column.name, column.dtype)).to_series()
+
+
+def resident(frame: pl.DataFrame, names: Sequence[str]) -> frozenset[str]:
+    """Those of the columns that the device holds, in whatever form."""
+    with _lock:
+        entry = _known(frame)
+        held = set() if entry is None else {name for name, _ in entry.columns}
+        return frozenset(held.intersection(names))
 
 
 def resident_bytes(frame: pl.DataFrame, names: Sequence[str]) -> int:
@@ -98,7 +130,7 @@ def resident_bytes(frame: pl.DataFrame, names: Sequence[str]) -> int:
         entry = _known(frame)
         if entry is None:
             return 0
-        return sum(entry.columns[name].frame.bytes for name in names if name in entry.columns)
+        return sum(copy.frame.bytes for (name, _), copy in entry.columns.items() if name in names)
 
 
 def note_read(frame: pl.DataFrame) -> None:
@@ -142,20 +174,20 @@ def _entry(frame: pl.DataFrame) -> _Entry:
     return entry
 
 
-def _make_room(size: int, kept: Mapping[str, _Copy]) -> None:
+def _make_room(size: int, kept: Mapping[_Key, _Copy]) -> None:
     """Give up copies until there is room for ``size`` bytes more, but none of those that are ``kept``."""
     if not size:
         return
     room = SHARE * device_frames.device_memory() - size
     spared = {id(copy) for copy in kept.values()}
     held = sum(copy.frame.bytes for _, _, copy in _copies())
-    for owner, name, copy in sorted(_copies(), key=lambda c: c[2].used):
+    for owner, key, copy in sorted(_copies(), key=lambda c: c[2].used):
         if held <= room:
             break
         if id(copy) not in spared:
             held -= copy.frame.bytes
-            del owner.columns[name]
+            del owner.columns[key]
 
 
-def _copies() -> Iterator[tuple[_Entry, str, _Copy]]:
-    return ((e, name, copy) for e in list(_entries.values()) for name, copy in list(e.columns.items()))
+def _copies() -> Iterator[tuple[_Entry, _Key, _Copy]]:
+    return ((e, key, copy) for e in list(_entries.values()) for key, copy in list(e.columns.items()))

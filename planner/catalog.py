@@ -41,7 +41,7 @@ class TableStatistics:
         exact: whether that is their number.
         columns: by name.
         parquet: whether the rows are in Parquet files, which a GPU decodes by itself.
-        resident: bytes of the columns that the GPU's memory holds a copy of.
+        resident: those of the columns that the GPU's memory holds a copy of.
         reads: how many queries have read the table, if it is in memory.
     """
 
@@ -49,7 +49,7 @@ class TableStatistics:
     exact: bool = False
     columns: Mapping[str, ColumnStatistics] = field(default_factory=dict)
     parquet: bool = False
-    resident: float = 0.0
+    resident: frozenset[str] = frozenset()
     reads: int = 0
 
 

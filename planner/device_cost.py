@@ -172,12 +172,12 @@ def _add(done: Work, node: PhysicalPlan, estimates: Estimates, model: CostModel)
     match node:
         case ScanExec():
             statistics = scan_statistics(node)
-            size = read_bytes(node, statistics, estimates)
+            size = read_bytes(node, statistics, estimates, statistics.resident)
             if statistics.parquet:
                 done.decoded += size
             else:
                 # The copy is kept. A table that was read so many times is taken to be read as many times more.
-                done.copied += max(size - statistics.resident, 0.0) / (1 + statistics.reads)
+                done.copied += size / (1 + statistics.reads)
             tested = rows if statistics.rows is None else statistics.rows
             done.stream += model.filter(tested).cpu * len(node.predicates)
         case InputExec():

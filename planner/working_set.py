@@ -83,14 +83,17 @@ def scan_statistics(scan: ScanExec) -> TableStatistics:
     return scan.table.statistics(tuple(dict.fromkeys(f.name for f in scan.fields)))
 
 
-def read_bytes(scan: ScanExec, known: TableStatistics, estimates: Estimates) -> float:
+def read_bytes(
+    scan: ScanExec, known: TableStatistics, estimates: Estimates, without: frozenset[str] = frozenset()
+) -> float:
     """Bytes of the columns that a scan reads, before any of its predicates.
 
     Args:
         known: what ``scan_statistics`` gives.
+        without: names of columns that do not count.
     """
     rows = estimates.rows_or(scan, DEFAULT_ROWS) if known.rows is None else known.rows
-    return rows * sum(column_width(f.dtype, known.columns[f.name]) for f in scan.fields)
+    return rows * sum(column_width(f.dtype, known.columns[f.name]) for f in scan.fields if f.name not in without)
 
 
 @dataclass(slots=True)

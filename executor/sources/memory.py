@@ -47,7 +47,7 @@ class MemoryTable:
             self.frame.height,
             True,
             {c: self._statistics[c] for c in columns},
-            resident=residents.resident_bytes(self.frame, columns),
+            resident=residents.resident(self.frame, columns),
             reads=residents.reads(self.frame),
         )
 
@@ -70,18 +70,27 @@ class MemoryTable:
             frame = pl.concat(parts) if parts else frame.clear()
         return conform(frame.lazy(), frame.schema, self.schema, columns)
 
-    def scan_on_device(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
+    def scan_on_device(
+        self,
+        columns: Sequence[str],
+        splits: Sequence[Split] | None,
+        dictionaries: Mapping[str, pl.Series] | None = None,
+    ) -> pl.LazyFrame:
         """The same rows of the copy that the GPU keeps; it is made when they are read there first.
 
-        Columns come as ``residents`` holds them.
+        Columns come as ``residents`` holds them; those of the ``dictionaries`` as codes.
         """
         readable(self.schema, columns, self.name)
+        coded = dictionaries or {}
 
         def read(names: Sequence[str]) -> DeviceFrame:
-            copy = residents.columns(self.frame, names)
+            copy = residents.columns(self.frame, names, coded)
             return copy if splits is None else device_frames.pieces(copy, [s.part for s in splits])
 
-        schema = pl.Schema({name: residents.held_dtype(self.frame.schema[name]) for name in columns})
+        def dtype(name: str) -> pl.DataType:
+            return residents.code_dtype(coded[name]) if name in coded else residents.held_dtype(self.frame.schema[name])
+
+        schema = pl.Schema({name: dtype(name) for name in columns})
         lazy = device_frames.source(schema, read)
         plain = [name for name in columns if schema[name] == self.frame.schema[name]]
         return lazy.with_columns(conformed(name, schema, self.schema) for name in plain)

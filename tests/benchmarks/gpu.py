@@ -30,10 +30,12 @@ import polars as pl
 import pyarrow as pa
 
 import sqlray
+from executor import residents
 from executor.device_frames import DeviceTimes, Fragment
 from executor.device_rates import known_rates, measured_rates
 from executor.devices import failure, gpu_absence
 from executor.kernels import run_on_device
+from executor.sources.memory import MemoryTable
 from planner.device_cost import choose, seconds, work
 from planner.devices import H100, Rates, default_cpu
 from planner.physical import ScanExec
@@ -304,10 +306,10 @@ def _profile(engines: Engines, number: int, gpu: Timing) -> str:
     listed = ", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in parts.items())
     slowest = ", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in times.operators.most_common(6))
     read = sum(
-        node.table.statistics([f.name for f in node.fields]).resident
+        residents.resident_bytes(node.table.frame, [f.name for f in node.fields])
         for stage in planned_query(engines.session, query(number)).physical.graph.stages
         for node in walk(stage.plan)
-        if isinstance(node, ScanExec)
+        if isinstance(node, ScanExec) and isinstance(node.table, MemoryTable)
     )
     reached = f"; {read / max(times.kernels, 1e-9) / 1e9:.0f} GB/s of columns" if read else ""
     return f"{'':14} ms: {listed}{reached}; operators: {slowest}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import sqlray
+from executor.sources import dictionary
 from tests.planned import planned_query, refusal
 from tpch_queries import NUMBERS, TABLES, query
 
@@ -16,11 +18,16 @@ pytest.importorskip(
 pytestmark = pytest.mark.cudf
 
 
+@pytest.mark.parametrize("source", ["files", "memory"])
 @pytest.mark.parametrize("number", NUMBERS)
-def test_every_fragment_translates(number: int, tpch_data: Path) -> None:
+def test_every_fragment_translates(
+    number: int, source: str, tpch_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dictionary, "LEAST_ROWS", 1)
     session = sqlray.connect()
     for table in TABLES:
-        session.register(table, tpch_data / f"{table}.parquet")
+        path = tpch_data / f"{table}.parquet"
+        session.register(table, path if source == "files" else pl.read_parquet(path))
     graph = planned_query(session, query(number)).physical.graph
     found = {s.name: refusal(s) for s in graph.stages}
     assert not any(found.values()), found

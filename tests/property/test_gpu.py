@@ -10,6 +10,7 @@ import pytest
 
 import sqlray
 from executor import devices
+from executor.sources import dictionary
 from tests.executor.fake_gpu import FakeGpu
 from tests.planned import planned_query, refusal
 from tests.property.harness import ON_GPU, Harness
@@ -34,15 +35,18 @@ def check(harness: Harness, queries: int) -> None:
     assert not summary.failures, f"{summary.text()}\n{found}"
 
 
-def test_forms_for_the_gpu_are_right(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Polars' own engine runs what is compiled for cuDF."""
+@pytest.mark.parametrize("codes", [False, True])
+def test_forms_for_the_gpu_are_right(codes: bool, harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polars' own engine runs what is compiled for cuDF; with codes in place of text, if that can be."""
     fake = FakeGpu().install(monkeypatch)
+    monkeypatch.setattr(dictionary, "LEAST_ROWS", 1 if codes else 1 << 60)
     check(harness, FORMS)
     assert fake.plans > 0.8 * FORMS
 
 
 @pytest.mark.gpu
 def test_answers_of_the_gpu(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dictionary, "LEAST_ROWS", 1)
     reasons: Counter[str] = Counter()
     failure = devices.failure
 
