@@ -17,7 +17,7 @@ from executor.progress import QueryProgress
 from executor.ranges import find_limits
 from executor.runners.base import LostWithGpu, Runner, StageOutput, StageProgress
 from executor.runtime_filter import apply_filters
-from executor.sources.memory import note_reads
+from executor.sources.held_files import note_reads
 from planner.errors import CancelledError, ExecutionError
 from planner.physical_planner import PhysicalQuery, on_cpu, plan_rest
 from planner.stages import Stage, StageGraph

@@ -28,6 +28,7 @@ from executor.kernels_join import hash_join, nested_loop_join
 from executor.kernels_sort import head, limit, row_number, sort
 from executor.sources.base import Source
 from executor.sources.dictionary import CodedTable
+from executor.sources.held_files import HeldFiles
 from executor.sources.memory import MemoryTable
 from executor.split_pruning import remaining_splits
 from executor.value import NotOnDevice, Store, Value, native
@@ -206,7 +207,7 @@ def _operator(plan: PhysicalPlan, children: list[Frame], context: Context) -> Fr
 def _scan(plan: ScanExec, context: Context) -> Frame:
     table = cast(Source, plan.table)  # every table of the catalog is one; checking the protocol costs more
     names = list(dict.fromkeys(f.name for f in plan.fields)) or [_narrowest(table)]
-    resident = table if context.device == "gpu" and isinstance(table, (MemoryTable, CodedTable)) else None
+    resident = table if context.device == "gpu" and isinstance(table, (MemoryTable, CodedTable, HeldFiles)) else None
     read = {f.id: _read_column(f, plan, resident, context.device) for f in plan.fields}
     scope = context.scope(read, plan.bounds)
     splits = remaining_splits(plan, scope)
@@ -224,10 +225,11 @@ def _scan(plan: ScanExec, context: Context) -> Frame:
 
 
 def _read_column(
-    item: Field, plan: ScanExec, resident: MemoryTable | CodedTable | None, device: Device
+    item: Field, plan: ScanExec, resident: MemoryTable | CodedTable | HeldFiles | None, device: Device
 ) -> Value:
     """A column as its source, or the copy that a GPU keeps of a table, gives it."""
-    if device == "gpu" and differs(item) and (resident is None or item.dtype == types.INTERVAL):
+    held = resident is not None and not isinstance(resident, HeldFiles)
+    if device == "gpu" and differs(item) and (not held or item.dtype == types.INTERVAL):
         raise NotOnDevice(f"columns of {types.type_name(item.dtype)} are read on the CPU")
     scaled = resident is not None and resident.is_scaled_on_device(item.name)
     nullable = item.nullable and item.id not in plan.not_null

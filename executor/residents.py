@@ -1,8 +1,9 @@
-"""Columns of tables in memory that a GPU holds a copy of, from the first query that reads them there.
+"""Columns of tables that a GPU holds a copy of: of tables in memory from the first query that reads them there.
 
-A copy is kept while the table's frame lives, which nobody changes, and the device has room; the one read last stays
-longest. Decimals are copied as the scaled integers that kernels compute with, where 64 bits hold them; text as it is,
-or as codes of its values (``dictionary_codes``); TIME and BLOB as ``device_types`` says.
+A copy is kept while its owner lives, a frame that nobody changes or a table of files that are as they were, and the
+device has room; the one read last stays longest. Decimals are copied as the scaled integers that kernels compute with,
+where 64 bits hold them; text as it is, or as codes of its values (``dictionary_codes``); TIME and BLOB as
+``device_types`` says.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -18,9 +19,9 @@ import polars as pl
 from executor import device_frames
 from executor.device_frames import DeviceFrame
 from executor.device_types import device_form
+from planner.device_cost import KEPT
 
-SHARE = 0.5
-"""Of the device's memory, for copies; what queries compute needs the rest."""
+SHARE = KEPT  # of the device's memory; what queries compute needs the rest
 
 
 _Key = tuple[str, bool]  # a column's name, and whether the copy holds codes
@@ -36,12 +37,12 @@ class _Copy:
 
 @dataclass(slots=True)
 class _Entry:
-    frame: weakref.ref[pl.DataFrame]
+    owner: weakref.ref[object]
     reads: int = 0
     columns: dict[_Key, _Copy] = field(default_factory=dict)
 
 
-_entries: dict[int, _Entry] = {}  # by the frame's identity
+_entries: dict[int, _Entry] = {}  # by the owner's identity
 _lock = threading.RLock()
 _clock = itertools.count()
 
@@ -57,24 +58,67 @@ def columns(
     Raises:
         MemoryError: the device has too little memory.
     """
-    dictionaries = dictionaries or {}
-    wanted = [(name, name in dictionaries) for name in names]
+    known = dictionaries or {}
+
+    def size(key: _Key) -> float:
+        name, coded = key
+        return frame.height * 4 if coded else frame.get_column(name).estimated_size()
+
+    def copy(keys: Sequence[_Key]) -> Iterator[DeviceFrame]:
+        for name, coded in keys:
+            column = frame.get_column(name).rechunk()  # of several pieces cuDF copies each, and puts them together
+            held = codes(column, known[name]) if coded else _as_held(column)
+            yield device_frames.upload(held.to_frame())
+
+    return _columns(frame, frame.height, [(name, name in known) for name in names], size, copy)
+
+
+def loaded_columns(
+    owner: object,
+    rows: int,
+    names: Sequence[str],
+    size: Callable[[str], float],
+    load: Callable[[Sequence[str]], DeviceFrame],
+) -> DeviceFrame:
+    """Columns of a table on the device; those that are not there yet are loaded, together.
+
+    Args:
+        owner: what the copies are kept with.
+        size: about how many bytes a column takes.
+        load: gives columns of all rows.
+
+    Raises:
+        MemoryError: the device has too little memory.
+    """
+
+    def copy(keys: Sequence[_Key]) -> Iterator[DeviceFrame]:
+        frame = load([name for name, _ in keys])
+        return (device_frames.select(frame, [name]) for name, _ in keys)
+
+    return _columns(owner, rows, [(name, False) for name in names], lambda key: size(key[0]), copy)
+
+
+def _columns(
+    owner: object,
+    rows: int,
+    wanted: Sequence[_Key],
+    size: Callable[[_Key], float],
+    copy: Callable[[Sequence[_Key]], Iterator[DeviceFrame]],
+) -> DeviceFrame:
     with _lock:
-        entry = _entry(frame)
+        entry = _entry(owner)
         copies = {key: entry.columns[key] for key in wanted if key in entry.columns}
         missing = [key for key in wanted if key not in copies]
-        _make_room(sum(_size(frame.get_column(name), coded) for name, coded in missing), copies)
+        _make_room(sum(map(size, missing)), copies)
     # Not under the lock: Polars' threads convert columns, and some of them may wait here. Two queries that copy one
     # column at the same time cost memory, until the first copy goes.
-    for name, coded in missing:
-        column = frame.get_column(name).rechunk()  # of several pieces, cuDF copies each, and then puts them together
-        held = codes(column, dictionaries[name]) if coded else _as_held(column)
-        copies[name, coded] = _Copy(device_frames.upload(held.to_frame()))
+    if missing:
+        copies |= {key: _Copy(frame) for key, frame in zip(missing, copy(missing), strict=True)}
     with _lock:
-        for copy in copies.values():
-            copy.used = next(_clock)
+        for found in copies.values():
+            found.used = next(_clock)
         entry.columns.update(copies)
-    return device_frames.side_by_side([copies[key].frame for key in wanted], frame.height)
+    return device_frames.side_by_side([copies[key].frame for key in wanted], rows)
 
 
 def is_scaled(dtype: pl.DataType) -> bool:
@@ -103,11 +147,6 @@ def codes(column: pl.Series, dictionary: pl.Series) -> pl.Series:
     return column.cast(pl.Enum(dictionary)).to_physical().cast(code_dtype(dictionary))
 
 
-def _size(column: pl.Series, coded: bool) -> int:
-    """Bytes of a column's copy, about."""
-    return len(column) * 4 if coded else int(column.estimated_size())
-
-
 def _as_held(column: pl.Series) -> pl.Series:
     if is_scaled(column.dtype):
         return column.to_physical().cast(pl.Int64)
@@ -116,33 +155,33 @@ def _as_held(column: pl.Series) -> pl.Series:
     return column.to_frame().select(device_form(column.name, column.dtype)).to_series()
 
 
-def resident(frame: pl.DataFrame, names: Sequence[str]) -> frozenset[str]:
+def resident(owner: object, names: Sequence[str]) -> frozenset[str]:
     """Those of the columns that the device holds, in whatever form."""
     with _lock:
-        entry = _known(frame)
+        entry = _known(owner)
         held = set() if entry is None else {name for name, _ in entry.columns}
         return frozenset(held.intersection(names))
 
 
-def resident_bytes(frame: pl.DataFrame, names: Sequence[str]) -> int:
+def resident_bytes(owner: object, names: Sequence[str]) -> int:
     """Bytes of those of the columns that the device holds."""
     with _lock:
-        entry = _known(frame)
+        entry = _known(owner)
         if entry is None:
             return 0
         return sum(copy.frame.bytes for (name, _), copy in entry.columns.items() if name in names)
 
 
-def note_read(frame: pl.DataFrame) -> None:
-    """Count a query that reads the frame, on whatever device."""
+def note_read(owner: object) -> None:
+    """Count a query that reads the columns of an owner, on whatever device."""
     with _lock:
-        _entry(frame).reads += 1
+        _entry(owner).reads += 1
 
 
-def reads(frame: pl.DataFrame) -> int:
-    """How many queries have read the frame."""
+def reads(owner: object) -> int:
+    """How many queries have read them."""
     with _lock:
-        entry = _known(frame)
+        entry = _known(owner)
         return 0 if entry is None else entry.reads
 
 
@@ -155,26 +194,26 @@ def clear() -> bool:
         return bool(held)
 
 
-def _known(frame: pl.DataFrame) -> _Entry | None:
-    entry = _entries.get(id(frame))
-    return entry if entry is not None and entry.frame() is frame else None
+def _known(owner: object) -> _Entry | None:
+    entry = _entries.get(id(owner))
+    return entry if entry is not None and entry.owner() is owner else None
 
 
-def _entry(frame: pl.DataFrame) -> _Entry:
-    entry = _known(frame)
+def _entry(owner: object) -> _Entry:
+    entry = _known(owner)
     if entry is None:
-        at = id(frame)
+        at = id(owner)
 
-        def forget(dead: weakref.ref[pl.DataFrame]) -> None:
+        def forget(dead: weakref.ref[object]) -> None:
             kept = _entries.get(at)
-            if kept is not None and kept.frame is dead:  # by now another frame may be at its address
+            if kept is not None and kept.owner is dead:  # by now another one may be at its address
                 del _entries[at]
 
-        entry = _entries[at] = _Entry(weakref.ref(frame, forget))
+        entry = _entries[at] = _Entry(weakref.ref(owner, forget))
     return entry
 
 
-def _make_room(size: int, kept: Mapping[_Key, _Copy]) -> None:
+def _make_room(size: float, kept: Mapping[_Key, _Copy]) -> None:
     """Give up copies until there is room for ``size`` bytes more, but none of those that are ``kept``."""
     if not size:
         return

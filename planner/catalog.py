@@ -42,7 +42,7 @@ class TableStatistics:
         columns: by name.
         parquet: whether the rows are in Parquet files, which a GPU decodes by itself.
         resident: those of the columns that the GPU's memory holds a copy of.
-        reads: how many queries have read the table, if it is in memory.
+        reads: how many queries have read the table, if the GPU's memory may hold copies of its columns.
     """
 
     rows: float | None = None

@@ -37,6 +37,10 @@ USABLE = 0.5
 whoever else uses the device, and for estimates that were low."""
 
 
+KEPT = 0.5
+"""The share of a device's memory that copies of tables may take."""
+
+
 @dataclass(slots=True)
 class Work:
     """What all tasks of a stage do together.
@@ -47,6 +51,8 @@ class Work:
         returned: bytes of the rows that come out.
         stream, join, group, sort: units of the kernels' work (``CostModel``).
         resident: bytes that a task holds at once where every operator's rows are held whole.
+        decoded_before, copied_before: what a GPU need not read of the bytes decoded and copied, if it keeps the columns
+            that it reads: those that it holds already, and a share of the others, which queries to come find there.
     """
 
     decoded: float = 0.0
@@ -59,6 +65,8 @@ class Work:
     operators: int = 0
     tasks: int = 1
     resident: float = 0.0
+    decoded_before: float = 0.0
+    copied_before: float = 0.0
 
 
 @record
@@ -128,6 +136,9 @@ def on_cpu(done: Work, rates: Rates) -> Seconds:
 
 def on_gpu(done: Work, rates: Rates) -> Seconds:
     """What a stage takes on all GPUs."""
+    if rates.keeps:
+        decoded = done.decoded_before if done.decoded <= rates.gpu.memory * KEPT else 0.0
+        done = replace(done, decoded=done.decoded - decoded, copied=done.copied - done.copied_before)
     return seconds(done, rates.gpu, rates.gpus)
 
 
@@ -172,12 +183,15 @@ def _add(done: Work, node: PhysicalPlan, estimates: Estimates, model: CostModel)
     match node:
         case ScanExec():
             statistics = scan_statistics(node)
-            size = read_bytes(node, statistics, estimates, statistics.resident)
+            size = read_bytes(node, statistics, estimates)
+            # A table that was read so many times is taken to be read as many times more.
+            moved = read_bytes(node, statistics, estimates, statistics.resident) / (1 + statistics.reads)
             if statistics.parquet:
                 done.decoded += size
+                done.decoded_before += size - moved
             else:
-                # The copy is kept. A table that was read so many times is taken to be read as many times more.
-                done.copied += size / (1 + statistics.reads)
+                done.copied += size
+                done.copied_before += size - moved
             tested = rows if statistics.rows is None else statistics.rows
             done.stream += model.filter(tested).cpu * len(node.predicates)
         case InputExec():

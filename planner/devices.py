@@ -45,12 +45,17 @@ class DeviceRates:
 @record
 class Rates:
     """A GPU and the cores of a node, between which every stage has a choice; and how many there are of each, so many
-    tasks of a stage can run at once."""
+    tasks of a stage can run at once.
+
+    Args:
+        keeps: whether the columns of tables that a GPU has read stay there for the queries that follow.
+    """
 
     cpu: DeviceRates
     gpu: DeviceRates
     nodes: int = 1
     gpus: int = 1
+    keeps: bool = True
 
 
 def default_cpu(cores: int) -> DeviceRates:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from itertools import pairwise
 from typing import Any
@@ -15,9 +15,7 @@ from executor.device_frames import DeviceFrame
 from executor.sources.base import conform, conformed, engine_schema, readable
 from planner import types
 from planner.catalog import ColumnStatistics, Split, TableStatistics
-from planner.physical import PhysicalPlan, ScanExec
 from planner.record import record
-from planner.tree import walk
 
 _SAMPLE = 20_000
 
@@ -98,14 +96,6 @@ class MemoryTable:
     def is_scaled_on_device(self, column: str) -> bool:
         """Whether ``scan_on_device`` gives a decimal column as scaled integers."""
         return residents.is_scaled(self.frame.schema[column])
-
-
-def note_reads(plans: Iterable[PhysicalPlan]) -> None:
-    """Count a query that reads tables in memory: those that are read often are worth a copy on a GPU."""
-    scans = (node for plan in plans for node in walk(plan) if isinstance(node, ScanExec))
-    frames = {id(s.table.frame): s.table.frame for s in scans if isinstance(s.table, MemoryTable)}
-    for frame in frames.values():
-        residents.note_read(frame)
 
 
 def column_statistics(values: pl.Series, dtype: pa.DataType, unique: bool = False) -> ColumnStatistics:

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from executor import residents
 from executor.dtypes import polars_dtype
 from executor.sources.base import conformed, engine_schema, readable
 from executor.sources.errors import opening
@@ -43,7 +44,7 @@ _footers: dict[FileKey, Footer] = {}
 _tables: dict[tuple[str, tuple[FileKey, ...], str], ParquetTable] = {}
 
 
-@record(eq=False)
+@record(eq=False, weakref=True)
 class ParquetTable:
     """Local Parquet files. ``hive`` are the partition columns that the paths carry, with their values per file."""
 
@@ -81,7 +82,8 @@ class ParquetTable:
             else:
                 found[name] = self._columns[name] = self._column(name, rows)
                 self._samples.pop(name, None)
-        return TableStatistics(rows, True, found, parquet=True)
+        held, reads = residents.resident(self, columns), residents.reads(self)
+        return TableStatistics(rows, True, found, parquet=True, resident=held, reads=reads)
 
     def _column(self, name: str, rows: int) -> ColumnStatistics:
         groups = [g for k in self.keys for g in column_groups(_footer(k), name)]
@@ -126,9 +128,7 @@ class ParquetTable:
     def scan(self, columns: Sequence[str], splits: Sequence[Split] | None) -> pl.LazyFrame:
         new = [c for c in columns if c not in self._conformed]
         readable(self.schema, new, self.name)
-        for key in self.keys:
-            if read_footer(key[0]) != key:  # what was proved of the old file does not hold for the new one
-                raise _changed(key)
+        self.check()
         if splits is None:
             frame = self._open(list(self.paths))
         else:
@@ -139,6 +139,16 @@ class ParquetTable:
                 self._actual.append(frame.collect_schema())
             self._conformed.update((c, conformed(c, self._actual[0], self.schema)) for c in new)
             return frame.select([self._conformed[c] for c in columns])
+
+    def check(self) -> None:
+        """See that the files are those that the table was opened over: what was proved of these holds for no others.
+
+        Raises:
+            ExecutionError: one of them is another one now.
+        """
+        for key in self.keys:
+            if read_footer(key[0]) != key:
+                raise _changed(key)
 
     def _open(self, paths: list[str]) -> pl.LazyFrame:
         if not paths:

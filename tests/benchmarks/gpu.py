@@ -298,7 +298,7 @@ def _profile(engines: Engines, number: int, gpu: Timing) -> str:
     the columns that the query reads, over the kernels' seconds (they read them once at least, and what they write)."""
     times = gpu.device
     assert gpu.best is not None
-    device = times.prepare + times.scan + times.upload + times.kernels + times.download
+    device = times.seconds
     parts = {
         "plan": gpu.best - device, "prepare": times.prepare, "scan": times.scan, "upload": times.upload,
         "kernels": times.kernels, "download": times.download,

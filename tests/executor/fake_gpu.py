@@ -27,6 +27,7 @@ class FakeGpu:
         self.memory = memory
         self.plans = 0
         self.uploads: list[str] = []  # columns
+        self.loads: list[str] = []  # of files
         self.downloads = 0  # but not those that stand for reading rows on the device
         self._runs = False
 
@@ -34,7 +35,7 @@ class FakeGpu:
         """Make this the GPU of this process."""
         residents.clear()
         monkeypatch.setattr(devices, "gpu_absence", lambda: None)
-        for function in ("run", "upload", "download", "select", "side_by_side", "pieces", "device_memory"):
+        for function in ("run", "load", "upload", "download", "select", "side_by_side", "pieces", "device_memory"):
             monkeypatch.setattr(device_frames, function, getattr(self, function))
         return self
 
@@ -49,6 +50,13 @@ class FakeGpu:
         self._runs = False
         if fails:
             raise self.error
+        return _held(rows)
+
+    def load(self, lazy: pl.LazyFrame) -> DeviceFrame:
+        rows = lazy.collect()
+        self.loads += rows.columns
+        if rows.estimated_size() > self.memory:
+            raise MemoryError("std::bad_alloc: out_of_memory: CUDA error")
         return _held(rows)
 
     def upload(self, frame: pl.DataFrame) -> DeviceFrame:

@@ -8,7 +8,12 @@ import polars as pl
 import pytest
 
 import sqlray
+from executor.device_frames import translate
+from executor.kernels import optimizations
 from executor.sources import dictionary
+from executor.sources.files import open_files
+from executor.sources.held_files import HeldFiles
+from executor.sources.parquet import ParquetTable
 from tests.planned import planned_query, refusal
 from tpch_queries import NUMBERS, TABLES, query
 
@@ -31,3 +36,10 @@ def test_every_fragment_translates(
     graph = planned_query(session, query(number)).physical.graph
     found = {s.name: refusal(s) for s in graph.stages}
     assert not any(found.values()), found
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_columns_of_files_are_decoded_on_the_gpu(name: str, tpch_data: Path) -> None:
+    table = open_files(str(tpch_data / f"{name}.parquet"))
+    assert isinstance(table, ParquetTable)
+    translate(HeldFiles(table).decoded(table.schema.names), optimizations())

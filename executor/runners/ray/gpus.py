@@ -74,7 +74,7 @@ class GpuRates:
         if found is None:
             return None
         start = found.gpu.start + (_PROCESS if needs_processes(max(n.gpus for n in with_gpus)) else 0.0)
-        return Rates(found.cpu, replace(found.gpu, start=start), len(with_cpus), free)
+        return Rates(found.cpu, replace(found.gpu, start=start), len(with_cpus), free, keeps=False)
 
     def _ask(self, which: str, node: str, cpus: int, patience: float) -> Rates | None:
         """What a worker on a node with a GPU tells; None if it does not within so many seconds."""
