@@ -158,7 +158,7 @@ class Options:
     )
     disabled_rules: tuple[str, ...] = _option(parse_names, "", "optimizer rules to leave out, separated by commas")
     plan_cache_size: int = _option(
-        parse_count, "100", "plans that are kept for when the same query comes again, 0 to plan every query anew"
+        parse_count, "100", "plans kept for queries that come again, 0 to plan every query anew"
     )
     dialect: str = _option(parse_text, "duckdb", "the SQL dialect that queries are written in")
     progress: str = _option(
