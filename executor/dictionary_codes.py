@@ -187,12 +187,11 @@ class _Attempt:
         values: dict[ColumnId, Field] = {}
         for id, code in coded.items():
             key = new_field(CODE, code.field.dtype, nullable=False)
-            value = values[id] = new_field(VALUE, types.VARCHAR, nullable=code.field.nullable)
+            value = values[id] = new_field(VALUE, types.VARCHAR)
             held = Schema((key, value))
             rows = ScanExec(code.dictionary.table, held.fields, held)
-            kind = JoinKind.LEFT if code.field.nullable else JoinKind.INNER
             pair = KeyPair(column(code.field), column(key))
-            joined = HashJoinExec(kind, joined, rows, (pair,), Schema((*joined.schema, *held)))
+            joined = HashJoinExec(JoinKind.LEFT, joined, rows, (pair,), Schema((*joined.schema, *held)))
         if sort is not None:
             joined = SortExec(joined, sort.keys, joined.schema, bounds=sort.bounds)
         found = [self._field(item) for item in schema]
