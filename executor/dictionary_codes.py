@@ -191,6 +191,7 @@ class _Attempt:
             held = Schema((key, value))
             rows = ScanExec(code.dictionary.table, held.fields, held)
             pair = KeyPair(column(code.field), column(key))
+            # LEFT: an outer join makes NULLs in a column that has none in its table.
             joined = HashJoinExec(JoinKind.LEFT, joined, rows, (pair,), Schema((*joined.schema, *held)))
         if sort is not None:
             joined = SortExec(joined, sort.keys, joined.schema, bounds=sort.bounds)
@@ -203,7 +204,7 @@ class _Attempt:
 
     def _field(self, item: Field) -> Field:
         code = self.codes.get(item.id)
-        return item if code is None else code.field
+        return item if code is None else replace(code.field, nullable=item.nullable)
 
     def _schema(self, node: PhysicalPlan) -> Schema:
         return Schema(tuple(map(self._field, node.schema)))
@@ -240,7 +241,7 @@ class _Attempt:
         held = self.codes.setdefault(item.field.id, code.renamed(item.field))
         if held.source != code.source:
             self._refuse((held.source, code.source))
-        return Item(held.field, column(code.field))
+        return Item(self._field(item.field), column(code.field))
 
     def _aggregate(self, item: AggregateItem) -> AggregateItem:
         call = item.call

@@ -101,6 +101,33 @@ def test_answers_are_those_of_the_cpu(
         assert " ".join(coded(stage.plan)) == QUERIES[query], pretty(with_codes(stage.plan))
 
 
+@pytest.mark.parametrize("partitions", [0, 3])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select k.s, count(*), count(k.s) from t left join k on t.id = k.id group by k.s order by 1",
+        "select k.s, n.s, count(*) from k full join n on k.id = n.id group by all order by all",
+        "select t.id, k.s, k.s = 'fig' from t left join k on t.id = k.id order by 1",
+        "select t.id, (select k.s from k where k.id = t.id and k.s <> 'x') from t order by 1",
+        "with x as (select k.s, count(*) as c from t left join k on t.id = k.id group by k.s) "
+        "select a.s, b.s from x as a join x as b on a.c = b.c where a.s is null or a.s = 'fig' order by all",
+    ],
+)
+def test_nulls_of_outer_joins_in_columns_that_have_none(
+    query: str, partitions: int, sessions: tuple[sqlray.Session, sqlray.Session]
+) -> None:
+    for session in sessions:
+        for name in ("k", "n"):
+            session.sql(f"create table {name} (id bigint, s varchar not null)")
+        session.sql("insert into k values (1, 'fig'), (2, 'kiwi'), (70, 'fig'), (71, 'kiwi'), (72, 'fig')")
+        session.sql("insert into n values (2, 'one'), (71, 'two'), (90, 'one'), (91, 'one'), (92, 'two')")
+    cpu, on_gpu = sessions
+    on_gpu.set_option("partitions", partitions)
+    planned = planned_query(on_gpu, query)
+    assert any(coded(stage.plan) for stage in planned.physical.graph.stages)
+    assert run(planned)[0].to_pylist() == cpu.sql(query).to_arrow().to_pylist()
+
+
 TESTS = {
     "s = 'apple'": "s#0 = 1",
     "s <> 'apple'": "s#0 <> 1",
