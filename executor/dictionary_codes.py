@@ -311,7 +311,7 @@ def _truths(expr: Expr, id: ColumnId, dictionary: Dictionary) -> list[bool | Non
     rows = pl.DataFrame({VALUE: [*dictionary.values, None]}, schema={VALUE: pl.String})
     try:
         value = translate(expr, Scope({id: Value(pl.col(VALUE), types.VARCHAR)}))
-        return rows.select(value.expr).to_series().to_list()
+        return rows.with_columns(value.expr.alias(VALUE)).to_series().to_list()  # for each, also if it is a constant
     except Exception:  # of any kind: as text it is computed for the rows that count
         return None
 

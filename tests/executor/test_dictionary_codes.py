@@ -73,6 +73,7 @@ QUERIES = {
     "with x as (select s, u from t where u = 'one') select s, count(*) from x group by s union all "
     "select u, count(*) from x group by u order by 1, 2": "u",
     "select name, count(id) from names left join t on s = name group by name order by name": "",
+    "select not (s like null), count(*) from t group by 1": "",
     "select max(s), min(u) from t where id < 9": "",
     "select upper(s), count(*) from t group by 1 order by 1": "",
     "select s || u from t where s = 'fig' order by 1": "",
