@@ -107,16 +107,17 @@ class _Parts:
     def __init__(self, context: Context) -> None:
         self.exprs: list[pl.Expr] = []
         self._context = context
-        self._known: list[tuple[pl.Expr, str]] = []
+        self._known: dict[str, list[tuple[pl.Expr, str]]] = {}  # by text, since to compare each with all is slow
 
     def add(self, expr: pl.Expr, name: str) -> None:
         """A column of that name."""
-        self._known.append((expr, name))
+        self._known.setdefault(str(expr), []).append((expr, name))
         self.exprs.append(expr.alias(name))
 
     def find(self, expr: pl.Expr) -> pl.Expr | None:
         """The column that holds what ``expr`` is, if there is one."""
-        return next((pl.col(name) for known, name in self._known if known.meta == expr), None)
+        alike = self._known.get(str(expr), ())
+        return next((pl.col(name) for known, name in alike if known.meta == expr), None)
 
     def column(self, expr: pl.Expr) -> pl.Expr:
         """The same, which is there from now on."""
