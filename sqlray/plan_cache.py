@@ -17,10 +17,11 @@ from typing import Any
 
 from executor.sources.base import Source
 from executor.sources.files import open_files, snapshot
+from executor.sources.memory import MemoryTable
 from executor.sources.parquet import FileKey
 from planner.catalog import Catalog, Table, View
 from planner.errors import SqlrayError
-from planner.logical import LogicalPlan, Values
+from planner.logical import LogicalPlan, Scan, Values
 from planner.record import record
 from planner.tree import walk
 from sqlray.options import Options
@@ -29,9 +30,9 @@ from sqlray.pipeline import PlannedQuery
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 Find = Callable[[str], Table | View | None]
 
-_LONGEST = 1 << 16  # characters of a text: longer ones are rows in the shape of a query, and hardly asked again
+_LONGEST = 1 << 16  # characters of a text and its parameters: longer ones are rows in the shape of a query
 _MOST_ROWS = 10_000  # that a plan may itself hold
-_VALUES = (bool, int, float, str, bytes, Decimal, date, datetime, time, timedelta, type(None))  # repr tells all of one
+_VALUES = (bool, int, float, str, bytes, Decimal, date, datetime, time, timedelta, type(None))
 
 
 @dataclass(slots=True)
@@ -102,14 +103,25 @@ class PlanCache:
         """Keep a plan, unless it is one for this time only: of a moment, of a caller's variables or of files elsewhere,
         which may be others the next time; or one that itself holds much."""
         names, files = around.names, around.files
-        if key is None or around.moment is not None or _rows(planned.bound) > _MOST_ROWS:
+        if key is None or around.moment is not None or _rows(planned.bound, names) > _MOST_ROWS:
             return
-        if not _are_named(names, catalog) or any("://" in path for paths in files for path in paths):
+        if any("://" in path for paths in files for path in paths):
             return
+        kept = _Kept(planned, names, files, _directory() if files else "")
         with self._lock:
-            self._kept[key] = _Kept(planned, names, files, _directory() if files else "")
-            while len(self._kept) > planned.options.plan_cache_size:
-                self._kept.popitem(last=False)
+            if not _are_named(names, catalog):  # under the lock: whoever takes a name from now on sweeps after this
+                return
+            self._kept[key] = kept
+            self._shrink(planned.options.plan_cache_size)
+
+    def shrink(self, size: int) -> None:
+        """Let go of all plans but as many, which were asked for last."""
+        with self._lock:
+            self._shrink(size)
+
+    def _shrink(self, size: int) -> None:
+        while len(self._kept) > size:
+            self._kept.popitem(last=False)
 
     def sweep(self, catalog: Catalog) -> None:
         """Let go of the plans, and with them of the tables, whose names have come to stand for something else."""
@@ -129,16 +141,25 @@ class PlanCache:
 
 def plan_key(text: str, dialect: str, parameters: Parameters, options: Options) -> Hashable | None:
     """What tells one query of a session from all others; None for one whose plan is not worth keeping."""
-    if not options.plan_cache_size or len(text) > _LONGEST:
+    if not options.plan_cache_size or type(text) is not str:
         return None
-    given: tuple[Hashable, ...] = ()
-    if parameters:
-        named = isinstance(parameters, Mapping)
-        values = list(parameters.values()) if isinstance(parameters, Mapping) else list(parameters)
-        if not all(type(value) in _VALUES for value in values):
-            return None
-        given = (tuple(parameters) if named else None, *((type(v), repr(v)) for v in values))
-    return text, dialect, given, options
+    if parameters is not None and not isinstance(parameters, (list, tuple, Mapping)):  # an array, say
+        return None
+    named = tuple(parameters) if isinstance(parameters, Mapping) else None
+    values = parameters.values() if isinstance(parameters, Mapping) else parameters or ()
+    if not all(type(value) in _VALUES for value in values):
+        return None
+    if len(text) + sum(len(v) if isinstance(v, (str, bytes)) else 1 for v in values) > _LONGEST:
+        return None
+    return text, dialect, named, tuple(map(_told, values)), options
+
+
+def _told(value: Any) -> Hashable:
+    """What tells a parameter from all others. Not the value: 0.0 and -0.0 are equal, and so are 1.0 and 1.00."""
+    if isinstance(value, (int, str, bytes)):
+        return type(value), value
+    offset = value.utcoffset() if isinstance(value, (datetime, time)) else None  # two zones may be called the same
+    return type(value), repr(value), offset
 
 
 def _fits(kept: _Kept, find: Find) -> bool:
@@ -157,9 +178,18 @@ def _are_named(names: Mapping[str, Table | View | None], catalog: Catalog) -> bo
     return all(catalog.get(name) is entry for name, entry in names.items())
 
 
-def _rows(plan: LogicalPlan) -> int:
-    """The constant rows of a plan."""
-    return sum(len(node.rows) for node in walk(plan) if isinstance(node, Values))
+def _rows(plan: LogicalPlan, names: Mapping[str, Table | View | None]) -> int:
+    """The rows that would stay in memory with a plan: constants, and files that are read whole when they are opened."""
+    rows = 0
+    for node in walk(plan):
+        match node:
+            case Values(rows=constants):
+                rows += len(constants)
+            case Scan(table=MemoryTable() as table) if not any(table is entry for entry in names.values()):
+                rows += table.frame.height
+            case _:
+                pass
+    return rows
 
 
 def _directory() -> str:

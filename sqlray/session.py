@@ -86,7 +86,8 @@ class Session:
             UnsupportedError: it needs something that sqlray cannot do yet.
             ExecutionError: a statement that runs at once failed.
         """
-        dialect = dialect or self._options.dialect
+        options = self._options  # another thread may set others meanwhile
+        dialect = dialect or options.dialect
         frame = caller_frame()
         extra = {name.lower(): self._source(name, value) for name, value in tables.items()}
 
@@ -94,7 +95,7 @@ class Session:
             return extra.get(name.lower()) or self._entry(name) or find_variable(name, frame)
 
         try:
-            key = plan_key(query, dialect, params, self._options)
+            key = plan_key(query, dialect, params, options)
             kept = self._plans.get(key, find)
             if kept is not None:
                 return self._result(pipeline.plan_again(kept))
@@ -107,7 +108,7 @@ class Session:
                 around = Surroundings(find)
                 statement = bind(syntax, self._context(query, dialect, params, around, extra))
                 if isinstance(statement, Query) and len(statements) == 1:
-                    planned = self._plan(statement)
+                    planned = self._plan(statement, options)
                     self._plans.put(key, planned, around, self._catalog)
                     return self._result(planned)
                 result = commands.execute(statement, self)
@@ -179,10 +180,12 @@ class Session:
             BindError: there is no such option, or the value does not fit it.
         """
         self._options = self._options.set(name, value)
+        self._plans.shrink(self._options.plan_cache_size)
 
     def reset_option(self, name: str | None = None) -> None:
         """Set an option, or every one, to its default."""
         self._options = self._options.reset(name)
+        self._plans.shrink(self._options.plan_cache_size)
 
     def option(self, name: str) -> object:
         """The value of an option."""
@@ -304,10 +307,10 @@ class Session:
 
     def run_query(self, query: Query) -> Result:
         """Plan a bound query; it runs when the Result is asked for rows."""
-        return self._result(self._plan(query))
+        return self._result(self._plan(query, self._options))
 
-    def _plan(self, query: Query) -> pipeline.PlannedQuery:
-        return pipeline.plan(query.plan, query.names, self._options, self._backend)
+    def _plan(self, query: Query, options: Options) -> pipeline.PlannedQuery:
+        return pipeline.plan(query.plan, query.names, options, self._backend)
 
     def _result(self, planned: pipeline.PlannedQuery) -> Result:
         """What a planned query gives when it is asked for rows."""

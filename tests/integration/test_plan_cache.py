@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import random
 import threading
 import weakref
 from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,25 @@ def test_parameters_are_told_apart_by_type_and_value(session: sqlray.Session, va
             assert describe(value) == describe(value, plan_cache_size=0)
 
 
+class Zone(tzinfo):
+    """A zone of no name."""
+
+    def __init__(self, hours: int) -> None:
+        self.hours = hours
+
+    def utcoffset(self, moment: datetime | None) -> timedelta:
+        return timedelta(hours=self.hours)
+
+    def __repr__(self) -> str:
+        return "Zone()"
+
+
+def test_moments_are_told_apart_by_their_zones(session: sqlray.Session) -> None:
+    for hours in (1, 5):
+        moment = datetime(2020, 1, 1, 12, tzinfo=Zone(hours))
+        assert session.sql("select ? as p", [moment]).fetchall() == [(moment,)]
+
+
 def test_names_of_parameters(session: sqlray.Session) -> None:
     query = "select $a as a, $b as b"
     assert session.sql(query, {"a": 1, "b": 2}).fetchall() == [(1, 2)]
@@ -229,6 +250,31 @@ def test_options_are_part_of_a_query(session: sqlray.Session, counter: Counter) 
     assert counter.look()[0] == 2
 
 
+def test_an_option_that_another_thread_sets_meanwhile(
+    session: sqlray.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind = sqlray.session.bind
+
+    def beside(*args: Any) -> Any:
+        session.set_option("partitions", 3)
+        return bind(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlray.session, "bind", beside)
+        session.sql(QUERY)
+    session.reset_option("partitions")
+    assert planned_query(session, QUERY).physical.partitions == 1
+
+
+def test_plans_go_when_fewer_are_wanted(session: sqlray.Session) -> None:
+    for i in range(4):
+        session.sql(f"select {i} from t")
+    session.sql("set plan_cache_size = 2")
+    assert len(session._plans._kept) == 2
+    session.sql("set plan_cache_size = 0")
+    assert not session._plans._kept
+
+
 def test_the_plans_asked_for_last_stay(counter: Counter) -> None:
     session = sqlray.connect(plan_cache_size=2)
     for query in ("select 1", "select 2", "select 1", "select 3", "select 1", "select 2"):
@@ -243,12 +289,16 @@ def test_the_plans_asked_for_last_stay(counter: Counter) -> None:
         ("select sum(i) from range(20000) as r(i)", None),
         ("select 1 --" + "-" * 70_000, None),
         ("select 1 where 1 in (?)", [np.int64(1)]),
+        ("select ? + ?", np.array([1, 2])),
+        ("select octet_length(?)", [b"x" * 70_000]),
+        ("select count(*) from '{folder}/rows.json'", None),
     ],
 )
 def test_plans_that_hold_much_or_what_may_change_are_not_kept(
-    session: sqlray.Session, query: str, params: list[object] | None
+    session: sqlray.Session, query: str, params: list[object] | None, tmp_path: Path
 ) -> None:
-    assert session.sql(query, params).num_rows == 1
+    (tmp_path / "rows.json").write_text(json.dumps([{"a": 1}] * 20_000))  # an array is read into memory whole
+    assert session.sql(query.format(folder=tmp_path), params).num_rows == 1
     assert not session._plans._kept
 
 
