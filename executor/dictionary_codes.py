@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
+from polars.exceptions import PanicException
 
 from executor.expressions import translate
 from executor.sources.dictionary import CODE, VALUE, CodedTable, Dictionary, dictionary
@@ -312,7 +313,7 @@ def _truths(expr: Expr, id: ColumnId, dictionary: Dictionary) -> list[bool | Non
     try:
         value = translate(expr, Scope({id: Value(pl.col(VALUE), types.VARCHAR)}))
         return rows.with_columns(value.expr.alias(VALUE)).to_series().to_list()  # for each, also if it is a constant
-    except Exception:  # of any kind: as text it is computed for the rows that count
+    except (Exception, PanicException):  # of any kind: as text it is computed for the rows that count
         return None
 
 

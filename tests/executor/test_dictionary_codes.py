@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import polars as pl
 import pytest
+from polars.exceptions import PanicException
 
 import sqlray
-from executor import residents
+from executor import dictionary_codes, residents
 from executor.dictionary_codes import with_codes
 from executor.sources import dictionary
 from executor.sources.dictionary import CodedTable
@@ -165,6 +166,16 @@ def test_what_fails_for_a_value_that_does_not_count_is_asked_of_text(
     (stage,) = planned_query(sessions[1], failing).physical.graph.stages
     assert coded(stage.plan) == []
     assert sessions[1].sql(failing).fetchall() == sessions[0].sql(failing).fetchall() == [(49,)]
+
+
+def test_what_panics_for_a_value_is_asked_of_text(
+    sessions: tuple[sqlray.Session, sqlray.Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def panic(*args: object) -> None:
+        raise PanicException("as Polars does where it gives up")
+
+    monkeypatch.setattr(dictionary_codes, "translate", panic)
+    assert sessions[1].sql("select count(*) from t where s = 'fig'").fetchall() == [(2,)]
 
 
 def test_random_values_are_asked_of_every_row(sessions: tuple[sqlray.Session, sqlray.Session]) -> None:
