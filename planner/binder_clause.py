@@ -28,7 +28,7 @@ from planner.logical import AggregateItem
 from planner.record import record
 
 # How a clause finds the alias of a SELECT item: the item's expression bound there, or None.
-FindAlias = Callable[[str], Expr | None]
+FindAlias = Callable[[str, "ClauseScope"], Expr | None]
 
 
 @dataclass(slots=True)
@@ -66,7 +66,9 @@ class ClauseScope:
         clause: its name in errors ("WHERE").
         source: the columns of FROM.
         outer: the scope around the query, if it is a subquery.
-        find_alias: SELECT aliases, which a name means where FROM has no such column.
+        find_alias: SELECT aliases, which a name means where FROM has no such column. Nothing that holds the scope, as a
+            method or a closure would: the cycle would keep all tables of the query until the garbage collector runs.
+        aliases_of: the scope around an aggregate, in which aliases are bound.
         aggregates: where aggregates go; None where they are not allowed.
         known: the subqueries of GROUP BY, which mean the same where they stand again.
         prefers_alias: whether an alias goes before a column of its name (HAVING: before one that is no key).
@@ -79,6 +81,7 @@ class ClauseScope:
     find_alias: FindAlias | None = None
     aggregates: Aggregates | None = None
     prefers_alias: Callable[[ColumnId], bool] | None = None
+    aliases_of: ClauseScope | None = None
     known: list[BoundSubquery] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     bound: list[BoundSubquery] = field(default_factory=list)
@@ -138,7 +141,7 @@ class ClauseScope:
 
         One that reads columns from around the query alone belongs to the query around (ISO 9075-2, 10.9).
         """
-        inner = ClauseScope(self.env, "an aggregate", self.source, self.outer, self.find_alias)
+        inner = ClauseScope(self.env, "an aggregate", self.source, self.outer, self.find_alias, aliases_of=self)
         call = bind_aggregate_call(node, inner)
         read = columns_of(*call.expressions())
         local = self.source.field_ids()
@@ -163,18 +166,21 @@ class ClauseScope:
 
     def find_column(self, node: exp.Column) -> Expr | None:
         item = find_in(self.source, node, self.env)
-        alias = self.find_alias if node.args.get("table") is None else None
+        plain = node.args.get("table") is None
         if item is not None:
-            if alias is not None and self.prefers_alias is not None and self.prefers_alias(item.id):
-                named = alias(node.name)
+            if plain and self.prefers_alias is not None and self.prefers_alias(item.id):
+                named = self._alias(node.name)
                 if named is not None:
                     return named
             self.places.setdefault(item.id, node)
             return column(item)
-        named = alias(node.name) if alias is not None else None
+        named = self._alias(node.name) if plain else None
         if named is None and self.outer is not None:
             return self.outer.find_column(node)
         return named
+
+    def _alias(self, name: str) -> Expr | None:
+        return None if self.find_alias is None else self.find_alias(name, self.aliases_of or self)
 
     def names(self) -> list[str]:
         around = self.outer.names() if self.outer is not None else []

@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sqlglot import exp
 
 from planner import types
-from planner.binder_clause import Aggregates, ClauseScope
+from planner.binder_clause import Aggregates, ClauseScope, FindAlias
 from planner.binder_from import bind_from
 from planner.binder_names import output_name
 from planner.binder_order import (
@@ -114,7 +115,8 @@ class _Select:
         if args.get("where") is not None:
             self._where(args["where"].this)
         self.grouping = Grouping(self.env, self.source)
-        self.scope = ClauseScope(self.env, "SELECT", self.source, self.outer, self._earlier_alias, self.aggregates)
+        earlier = partial(_earlier_alias, self.items, self.bound)
+        self.scope = ClauseScope(self.env, "SELECT", self.source, self.outer, earlier, self.aggregates)
         if args.get("group") is not None:
             self._group(args["group"])
         for item in self.items:
@@ -129,8 +131,7 @@ class _Select:
     # -- clauses
 
     def _where(self, node: exp.Expression) -> None:
-        scope = ClauseScope(self.env, "WHERE", self.source, self.outer)
-        scope.find_alias = lambda name: self._alias_in(name, scope)
+        scope = ClauseScope(self.env, "WHERE", self.source, self.outer, self._aliases())
         predicate = scope.predicate(node)
         self.plan = Filter(attach_all(self.plan, scope.attachments), predicate)
 
@@ -143,8 +144,7 @@ class _Select:
         ):
             if node.args.get(key):
                 raise self.env.unsupported(f"{what} is not supported yet", node)
-        scope = ClauseScope(self.env, "GROUP BY", self.source, self.outer)
-        scope.find_alias = lambda name: self._alias_in(name, scope)
+        scope = ClauseScope(self.env, "GROUP BY", self.source, self.outer, self._aliases())
         if not node.expressions and not node.args.get("all"):
             raise ParseError("GROUP BY needs a key", sql=self.env.sql)
         self.grouping.active = True
@@ -166,7 +166,7 @@ class _Select:
             if item.node is None:
                 self._group_item(index, scope)
             elif not item.has_aggregate:
-                alone = replace(scope, attachments=[], bound=[])
+                alone = replace(scope, attachments=[], bound=[], aliases_of=scope)
                 expr = alone.expression(item.node)
                 read = columns_of(expr).union(*(a.needed for a in alone.attachments))
                 if not read.isdisjoint(ids):
@@ -231,37 +231,14 @@ class _Select:
             return None, None
         self.grouping.active = True
         scope = ClauseScope(
-            self.env, "HAVING", self.source, self.outer, self._earlier_alias, self.aggregates,
+            self.env, "HAVING", self.source, self.outer, self.scope.find_alias, self.aggregates,
             prefers_alias=lambda id: not self.grouping.has_column(id), known=self.scope.known,
         )  # fmt: skip
         return scope.predicate(node.this), scope
 
-    # -- aliases
-
-    def _earlier_alias(self, name: str) -> Expr | None:
-        """A SELECT alias as SELECT (of items further left), HAVING and ORDER BY see it: the bound item."""
-        name = name.lower()
-        for item, expr in zip(self.items, self.bound, strict=False):
-            if item.alias == name:
-                if is_volatile(expr):
-                    raise UnsupportedError(f'the alias "{name}" of a random value cannot be used again')
-                return expr
-        return None
-
-    def _alias_in(self, name: str, scope: ClauseScope) -> Expr | None:
-        """A SELECT alias as WHERE and GROUP BY see it: the item's expression bound in that clause."""
-        name = name.lower()
-        if name in self.resolving:
-            return None
-        for item in self.items:
-            if item.alias != name or item.node is None:
-                continue
-            self.resolving.add(name)
-            try:
-                return scope.expression(item.node)
-            finally:
-                self.resolving.discard(name)
-        return None
+    def _aliases(self) -> FindAlias:
+        """Aliases as WHERE and GROUP BY see them."""
+        return partial(_alias_in, self.items, self.resolving)
 
     # -- ordering
 
@@ -406,3 +383,34 @@ def bind_parenthesized(node: exp.Expression, env: Environment, outer: OuterScope
     """``(query) ORDER BY … LIMIT …``."""
     env = with_ctes(node, env, outer)
     return apply_modifiers(env.bind_query(node.this, env, outer), node, env, outer)
+
+
+def _earlier_alias(items: Sequence[SelectItem], bound: Sequence[Expr], name: str, scope: ClauseScope) -> Expr | None:
+    """A SELECT alias as SELECT (of items further left), HAVING and ORDER BY see it: the bound item."""
+    name = name.lower()
+    for item, expr in zip(items, bound, strict=False):
+        if item.alias == name:
+            if is_volatile(expr):
+                raise UnsupportedError(f'the alias "{name}" of a random value cannot be used again')
+            return expr
+    return None
+
+
+def _alias_in(items: Sequence[SelectItem], resolving: set[str], name: str, scope: ClauseScope) -> Expr | None:
+    """A SELECT alias as WHERE and GROUP BY see it: the item's expression bound in that clause.
+
+    Args:
+        resolving: the aliases that are being bound, against cycles.
+    """
+    name = name.lower()
+    if name in resolving:
+        return None
+    for item in items:
+        if item.alias != name or item.node is None:
+            continue
+        resolving.add(name)
+        try:
+            return scope.expression(item.node)
+        finally:
+            resolving.discard(name)
+    return None
