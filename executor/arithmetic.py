@@ -213,18 +213,27 @@ def _widen(value: Value, wide: pl.DataType) -> pl.Expr:
     return value.expr.cast(wide)
 
 
-def rescale(value: Value, scale: int, scope: Scope) -> Value:
-    """A decimal (or integer) at a larger scale, its precision grown to match."""
+def rescale(value: Value, scale: int, scope: Scope, safe: bool = False) -> Value:
+    """A decimal (or integer) at a larger scale, its precision grown to match.
+
+    A value that then has more than 38 digits raises, or is NULL where this is ``safe``.
+    """
     dtype = types.as_decimal(value.dtype)
     grown = scale - dtype.scale
     bounds = bounds_of(value)
     wider = (bounds[0] * 10**grown, bounds[1] * 10**grown)
     target = types.decimal(dtype.precision + grown, scale)
-    if value.is_literal:
+    if value.is_literal and fits(wider, 10**types.MAX_PRECISION - 1):
         return replace(value, expr=literal_expr(value.literal, target), dtype=target, bounds=wider, store=Store.NATIVE)
-    store = scaled_store(wider, scope.device)
+    value = replace(value, is_literal=False, literal=None)
+    store = scaled_store((min(wider[0], 0), max(wider[1], 10**grown)), scope.device)
     if store is Store.NATIVE:
-        expr = native(value, scope.device).expr.cast(pl.Decimal(38, scale))
+        if scope.device == "gpu" and not fits(wider, 10**types.MAX_PRECISION - 1):
+            raise NotOnDevice("decimals of more than 38 digits are not checked on the GPU")
+        expr = native(value, scope.device).expr
+        if scope.guard is not None and not safe:
+            expr = pl.when(scope.guard).then(expr)
+        expr = expr.cast(pl.Decimal(38, scale), strict=not safe)
         return replace(value, expr=expr, dtype=target, bounds=wider, store=store)
     if types.is_integer(value.dtype):
         held = value.expr.cast(integer_dtype(store))
