@@ -32,6 +32,7 @@ from executor.value import (
     with_store,
 )
 from planner import types
+from planner.errors import ExecutionError
 
 
 def _held(value: Value, scope: Scope) -> Value:
@@ -304,11 +305,17 @@ def _typeof(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
 
 
 def _gcd(a: int, b: int) -> int:
-    return int(np.gcd(a, b))
+    return _bigint(math.gcd(a, b), "gcd")
 
 
 def _lcm(a: int, b: int) -> int:
-    return int(np.lcm(a, b))
+    return _bigint(math.lcm(a, b), "lcm")
+
+
+def _bigint(value: int, function: str) -> int:
+    if value > INT64_MAX:
+        raise ExecutionError(f"overflow: a value of {function} is out of range for BIGINT")
+    return value
 
 
 NUMBERS: dict[str, Function] = {

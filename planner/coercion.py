@@ -359,10 +359,11 @@ def _numeric(op: str, left: Expr, right: Expr) -> Expr:
     floats = types.is_float(left.dtype) or types.is_float(right.dtype)
     decimals = types.is_decimal(left.dtype) or types.is_decimal(right.dtype)
     if op == "/" or (op == "//" and (floats or decimals)):
-        # As in DuckDB, // is integer division of integers alone, and / of two FLOATs stays FLOAT.
+        # As in DuckDB, // is integer division of integers alone, and otherwise a / that has no quotient by zero.
+        # / of two FLOATs stays FLOAT.
         dtype = common_type((left, right)) if floats else types.DOUBLE
         assert dtype is not None
-        return Arithmetic("/", cast(left, dtype), cast(right, dtype), dtype)
+        return Arithmetic(op, cast(left, dtype), cast(right, dtype), dtype)
     if floats or not decimals:
         dtype = common_type((left, right))
         assert dtype is not None
