@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from executor.value import Scope, Value
+from executor.value import NotOnDevice, Scope, Value
 from planner.devices import Device
 from planner.errors import ExecutionError
 
@@ -142,6 +142,9 @@ _ASCII_CLASSES = {"w": "0-9A-Za-z_", "d": "0-9", "s": r"\t\n\f\r "}
 def rust_regex(regex: str, device: Device) -> str:
     r"""A regular expression as RE2 has it, in Rust's form (and cuDF's): ``\w``, ``\d``, ``\s`` and ``\b`` know ASCII
     alone, and the members of a class neither classes nor operators.
+
+    Raises:
+        NotOnDevice: the GPU has no form of it.
     """
     out: list[str] = []
     at = first = 0  # the place of a class's first member; 0 outside of classes
@@ -151,7 +154,9 @@ def rust_regex(regex: str, device: Device) -> str:
         if members is not None:
             negated = piece[1].isupper()
             out.append(members if first and not negated else f"[{'^' if negated else ''}{members}]")
-        elif piece in (r"\b", r"\B") and not first and device == "cpu":
+        elif piece in (r"\b", r"\B") and not first:
+            if device == "gpu":
+                raise NotOnDevice("the ends of words are found on the CPU")
             out.append(f"(?-u:{piece})")
         elif not first:
             out.append(piece)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from itertools import pairwise
@@ -110,8 +111,8 @@ def column_statistics(values: pl.Series, dtype: pa.DataType, unique: bool = Fals
         ndv = estimate_ndv(sample, rows)
     low, high, exact = None, None, False
     if not (types.normalize(dtype) is None or dtype in (types.NULL, types.BLOB)):
-        low, high = values.min(), values.max()
-        exact = True
+        if _is_python(values):
+            low, high, exact = values.min(), values.max(), True
         if types.is_float(dtype):  # NaN is the greatest value in SQL, Polars' max skips it
             if values.is_nan().any():
                 low, high, exact = None, None, False
@@ -119,6 +120,25 @@ def column_statistics(values: pl.Series, dtype: pa.DataType, unique: bool = Fals
         ndv = min(ndv, high - low + 1)
     counted = rows > 0 and ndv == rows and rows <= _SAMPLE
     return ColumnStatistics(low, high, nulls, ndv, width, exact, unique or counted)
+
+
+_FIRST_DAY, _LAST_DAY = (d.toordinal() - dt.date(1970, 1, 1).toordinal() for d in (dt.date.min, dt.date.max))
+
+
+def _is_python(values: pl.Series) -> bool:
+    """Whether Python has every value: its dates and times are of the years 1 to 9999."""
+    match values.dtype:
+        case pl.Date():
+            units = 1
+        case pl.Datetime() as dtype:
+            units = 86_400 * {"ms": 10**3, "us": 10**6, "ns": 10**9}[dtype.time_unit]
+        case _:
+            return True
+    numbers = values.to_physical()
+    low, high = numbers.min(), numbers.max()
+    if not isinstance(low, int) or not isinstance(high, int):
+        return True
+    return low // units >= _FIRST_DAY and high // units <= _LAST_DAY
 
 
 def estimate_ndv(sample: pl.Series, rows: int) -> float:

@@ -81,3 +81,13 @@ def test_a_reader_is_read_once_and_queried_twice() -> None:
     reader = pa.table({"a": [1, 2, 3]}).to_reader()  # noqa: F841 - found by name
     assert sqlray.sql("select sum(a) from reader").fetchall() == [(6,)]
     assert sqlray.sql("select count(*) from reader").fetchall() == [(3,)]
+
+
+def test_dates_that_python_has_not(session: sqlray.Session) -> None:
+    """Bounds of such columns are not known; before, the table could not be queried."""
+    days = pa.array([0, 5_000_000, -5_000_000, None], pa.date32())
+    moments = pa.array([0, 2**63 - 1, -(2**63) + 1, None], pa.timestamp("us"))
+    session.register("far", pa.table({"d": days, "t": moments}))
+    found = session.sql("select d, t from far where d > date '1000-01-01' or d is null").to_arrow()
+    assert found.column("d").cast(pa.int32()).to_pylist() == [0, 5_000_000, None]
+    assert found.column("t").cast(pa.int64()).to_pylist() == [0, 2**63 - 1, None]
