@@ -16,6 +16,7 @@ from executor.device_frames import DeviceFrame
 from executor.sources.base import conform, conformed, engine_schema, readable
 from planner import types
 from planner.catalog import ColumnStatistics, Split, TableStatistics
+from planner.errors import UnsupportedError
 from planner.physical import PhysicalPlan, ScanExec
 from planner.record import record
 from planner.tree import walk
@@ -175,6 +176,23 @@ def _string_width(values: pl.Series) -> float:
     return 16.0 + float(head) if isinstance(head, (int, float)) else 16.0
 
 
+def _importable(table: pa.Table, name: str) -> pa.Table:
+    """A table with NULLs in place of the columns that no query can read: Polars has not all of their types.
+
+    Raises:
+        UnsupportedError: a column is an INTERVAL, which queries could read.
+    """
+    for i, column in enumerate(table.schema):
+        if column.type == types.INTERVAL:
+            raise UnsupportedError(
+                f'column "{column.name}" of {name} is an INTERVAL, which tables in memory cannot hold yet',
+                hint="leave the column out, or cast it to text",
+            )
+        if types.normalize(column.type) is None:
+            table = table.set_column(i, column.name, pa.nulls(table.num_rows))
+    return table
+
+
 def memory_table(name: str, data: Any, unique: frozenset[str] = frozenset()) -> MemoryTable:
     """A table over Arrow (table, batch, reader, anything with ``__arrow_c_stream__``), Polars, pandas, a dict of
     columns or a list of dicts. Arrow and Polars data are not copied; a Polars frame that is changed in place afterwards
@@ -194,7 +212,7 @@ def memory_table(name: str, data: Any, unique: frozenset[str] = frozenset()) -> 
         return memory_table(name, pa.Table.from_batches([data]), unique)
     elif isinstance(data, pa.Table):
         schema = engine_schema(data.schema, name)
-        return MemoryTable(name, pl.DataFrame(data), schema, unique)
+        return MemoryTable(name, pl.DataFrame(_importable(data, name)), schema, unique)
     elif type(data).__module__.split(".")[0] == "pandas":
         return memory_table(name, pa.Table.from_pandas(data, preserve_index=False), unique)
     elif hasattr(data, "__arrow_c_stream__"):
@@ -202,5 +220,4 @@ def memory_table(name: str, data: Any, unique: frozenset[str] = frozenset()) -> 
     else:
         raise TypeError(f"not a table: {type(data).__name__}")
     return MemoryTable(name, frame, engine_schema(frame.head(0).to_arrow().schema, name), unique)
-
 
