@@ -184,3 +184,14 @@ def test_packed_rows_of_nulls(tmp_path: Path) -> None:
     path = tmp_path / "x.csv.gz"
     path.write_bytes(gzip.compress(b"a,b\n1,2\n,\n\n3,4\n"))
     assert sqlray.connect().sql(f"select * from '{path}'").fetchall() == [(1, 2), (None, None), (3, 4)]
+
+
+@pytest.mark.parametrize(
+    "line", ["31/01/2024,x", "2024-01-02 03:04:05+02,x", "2024-01-02T03:04:05.5Z,x", ",31.01.2024"]
+)
+def test_moments_that_stay_text_are_no_names(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"{line}\n{line}\n")
+    assert len(sqlray.connect().sql(f"select * from '{path}'").fetchall()) == 2
+    path.write_text(f"a,b\n{line}\n{line}\n")
+    assert sqlray.connect().sql(f"select * from '{path}'").columns == ["a", "b"]
