@@ -7,7 +7,7 @@ gives NULL where the cast is ``safe`` (TRY_CAST).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -161,11 +161,27 @@ def _to_decimal(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> V
         stripped = _stripped(value.expr, scope)
         if scope.device == "gpu":
             return _within_precision(_parse_decimal(stripped, dtype, safe, scope), dtype, safe, scope)
-        # Polars rounds halves to even, and a number with an exponent twice.
-        plain = pl.when(stripped.str.contains(rf"\.[0-9]{{{dtype.scale + 1}}}|[eE]").not_()).then(stripped)
-        expr = _read_others(plain.cast(polars_dtype(dtype), strict=False), value.expr, dtype, safe, scope)
+        expr = _parsed(value.expr, lambda text: _plain_decimal(_stripped(text, scope), dtype), dtype, safe, scope)
         return Value(expr, dtype, nullable=value.nullable or safe)
     raise _unsupported(source, dtype)
+
+
+def _plain_decimal(text: pl.Expr, dtype: pa.DataType) -> pl.Expr:
+    """Text that is a number without an exponent as a decimal, NULL where it is another one or too large.
+
+    Polars rounds halves to even: what has more digits than the scale is cut after one digit more, and rounded here.
+    """
+    more = dtype.scale + 1
+    short = pl.when(text.str.contains(rf"\.[0-9]{{{more}}}|[eE]").not_()).then(text)
+    exact = short.cast(polars_dtype(dtype), strict=False)
+    if more >= types.MAX_PRECISION:
+        return exact
+    longer = pl.when(text.str.contains(rf"^[-+]?[0-9]*\.[0-9]{{{more},}}$")).then(text)
+    finer = types.decimal(dtype.precision + 1, more)
+    cut = longer.str.extract(rf"^(.*\.[0-9]{{{more}}})", 1).cast(polars_dtype(finer), strict=False)
+    scope = Scope({})
+    rounded = _round_down(Value(cut, finer), dtype.scale, scope)
+    return pl.coalesce(exact, native(_within_precision(rounded, dtype, True, scope), scope.device).expr)
 
 
 def _within_precision(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> Value:
@@ -212,7 +228,7 @@ def _to_float(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.
         stripped = _stripped(value.expr, scope)
         if scope.device == "gpu" and dtype == types.DOUBLE:
             return parsed_float(stripped, safe, scope)
-        number = _read_others(stripped.cast(pl.Float64, strict=False), value.expr, types.DOUBLE, safe, scope)
+        number = _parsed(value.expr, _plain_number(pl.Float64()), types.DOUBLE, safe, scope)
         return number if dtype == types.DOUBLE else _to_single(number, safe, scope)
     raise _unsupported(source, dtype)
 
@@ -242,29 +258,41 @@ def _parse_integer(text: pl.Expr, dtype: pa.DataType, safe: bool, scope: Scope) 
     stripped, target = _stripped(text, scope), polars_dtype(dtype)
     if scope.device == "gpu":
         return _convert(parsed_integer(stripped, safe, scope), pl.Int64(), target, safe, scope)
-    return _read_others(stripped.cast(target, strict=False), text, dtype, safe, scope)
+    return _parsed(text, _plain_number(target), dtype, safe, scope)
 
 
-def _read_others(plain: pl.Expr, text: pl.Expr, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.Expr:
-    """The values of ``plain``, and where it has none that of the text, read one by one as string literals are.
+def _plain_number(target: pl.DataType) -> Callable[[pl.Expr], pl.Expr]:
+    return lambda text: text.str.strip_chars().cast(target, strict=False)
+
+
+def _parsed(
+    text: pl.Expr, plain: Callable[[pl.Expr], pl.Expr], dtype: pa.DataType, safe: bool, scope: Scope
+) -> pl.Expr:
+    """Text as values: those that ``plain`` finds in its common forms; other text is read as string literals are.
 
     Text that is no value raises, or is NULL where the cast is ``safe``.
     """
     if scope.device == "gpu":
         raise NotOnDevice(f"text becomes {types.type_name(dtype)} on the CPU")
     target = polars_dtype(dtype)
-    others = plain.is_null() & text.is_not_null()
-    if scope.guard is not None and not safe:
-        others = others & scope.guard
+    form = plain(pl.col("text"))
 
-    def read(series: pl.Series) -> pl.Series:
-        if series.null_count() == len(series):
-            return pl.Series(series.name, [None], dtype=target).new_from_index(0, len(series))
-        values = [None if v is None else _read(v, dtype, safe) for v in series.to_list()]
-        return pl.Series(series.name, values, dtype=target)
+    def read(columns: Sequence[pl.Series]) -> pl.Series:
+        length = next((len(c) for c in columns if len(c) != 1), 1)  # a constant is one row
+        texts, *counts = (c if len(c) == length else c.new_from_index(0, length) for c in columns)
+        values = texts.to_frame("text").select(form.alias(texts.name)).to_series()
+        others = values.is_null() & texts.is_not_null()
+        for guard in counts:
+            others = others & guard.fill_null(False)
+        if not others.any():
+            return values
+        read_ones = [_read(t, dtype, safe) for t in texts.filter(others).to_list()]
+        places = (others.cast(pl.Int64).cum_sum() - 1).clip(0)
+        return pl.Series(texts.name, read_ones, dtype=target).gather(places).zip_with(others, values)
 
-    found = pl.when(others).then(text).map_batches(read, return_dtype=target, is_elementwise=True)
-    return pl.coalesce(plain, found)
+    # One function, since Polars would evaluate the plain form each time it is named.
+    guards = [] if scope.guard is None or safe else [scope.guard]
+    return pl.map_batches([text, *guards], read, return_dtype=target, is_elementwise=True)
 
 
 def _read(text: str, dtype: pa.DataType, safe: bool) -> Any:
@@ -293,10 +321,14 @@ def _to_other(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.
             return to_text(value, scope)
         case types.BOOLEAN if types.is_numeric(source):
             return expr != 0
+        case types.BOOLEAN if source == types.VARCHAR and scope.device == "cpu":
+            return _parsed(expr, _plain_truth, dtype, safe, scope)
         case types.BOOLEAN if source == types.VARCHAR:
-            return _parse_boolean(expr, safe, scope)
+            truth = _plain_truth(expr)
+            missing = truth.is_null() & expr.is_not_null()
+            return truth if safe else checked(truth, missing, Failure.OUT_OF_RANGE, scope)
         case types.BLOB if source == types.VARCHAR:
-            return _read_others(pl.lit(None, dtype=pl.Binary), expr, dtype, safe, scope)
+            return _parsed(expr, _plain_bytes, dtype, safe, scope)
         case types.DATE:
             return _to_date(source, expr, safe, scope)
         case types.TIMESTAMP | types.TIMESTAMPTZ:
@@ -306,8 +338,7 @@ def _to_other(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.
                 return expr.cast(pl.Int64) % MICROS_PER_DAY * 1000
             return expr.dt.time()
         case types.TIME if source == types.VARCHAR:
-            form = pl.when(expr.str.contains(f"^{_TIME}$")).then(expr)
-            return _read_others(form.str.to_time("%H:%M:%S%.f", strict=False), expr, dtype, safe, scope)
+            return _parsed(expr, _plain_time, dtype, safe, scope)
         case _:
             raise _unsupported(source, dtype)
 
@@ -329,23 +360,31 @@ def _from_bytes(data: bytes) -> str:
     return "".join(plain)
 
 
-def _parse_boolean(text: pl.Expr, safe: bool, scope: Scope) -> pl.Expr:
+def _plain_truth(text: pl.Expr) -> pl.Expr:
     word = text.str.to_lowercase()
-    truth = pl.when(word.is_in(_TRUE)).then(True).when(word.is_in(_FALSE)).then(False)
-    if scope.device == "cpu":
-        return _read_others(truth, text, types.BOOLEAN, safe, scope)
-    return truth if safe else checked(truth, truth.is_null() & text.is_not_null(), Failure.OUT_OF_RANGE, scope)
+    return pl.when(word.is_in(_TRUE)).then(True).when(word.is_in(_FALSE)).then(False)
+
+
+def _plain_bytes(text: pl.Expr) -> pl.Expr:
+    return pl.when(text.str.contains(r"^[\x00-\x7f&&[^\\]]*$")).then(text).cast(pl.Binary)
+
+
+def _plain_time(text: pl.Expr) -> pl.Expr:
+    return pl.when(text.str.contains(f"^{_TIME}$")).then(text).str.to_time("%H:%M:%S%.f", strict=False)
+
+
+def _plain_date(text: pl.Expr) -> pl.Expr:
+    stripped = text.str.strip_chars()
+    return pl.when(stripped.str.contains(f"^{_DATE}$")).then(stripped).str.to_date("%Y-%m-%d", strict=False)
 
 
 def _to_date(source: pa.DataType, expr: pl.Expr, safe: bool, scope: Scope) -> pl.Expr:
     if types.is_timestamp(source):
         return expr.dt.date() if source == types.TIMESTAMPTZ else expr.cast(pl.Date)
     if source == types.VARCHAR:
-        stripped = _stripped(expr, scope)
         if scope.device == "gpu":
-            return date(parsed_iso(stripped, safe, scope) // MICROS_PER_DAY, scope.device)
-        form = pl.when(stripped.str.contains(f"^{_DATE}$")).then(stripped)
-        return _read_others(form.str.to_date("%Y-%m-%d", strict=False), expr, types.DATE, safe, scope)
+            return date(parsed_iso(_stripped(expr, scope), safe, scope) // MICROS_PER_DAY, scope.device)
+        return _parsed(expr, _plain_date, types.DATE, safe, scope)
     raise _unsupported(source, types.DATE)
 
 
@@ -359,7 +398,7 @@ def _to_timestamp(source: pa.DataType, expr: pl.Expr, dtype: pa.DataType, safe: 
     if source == types.VARCHAR:
         if scope.device == "gpu":
             return parsed_iso(_stripped(expr, scope), safe, scope).cast(polars_dtype(dtype))
-        return _read_others(_plain_moment(expr.str.strip_chars(), zoned), expr, dtype, safe, scope)
+        return _parsed(expr, lambda text: _plain_moment(text.str.strip_chars(), zoned), dtype, safe, scope)
     raise _unsupported(source, dtype)
 
 

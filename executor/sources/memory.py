@@ -111,7 +111,7 @@ def column_statistics(values: pl.Series, dtype: pa.DataType, unique: bool = Fals
         sample = values.gather_every(step) if step > 1 else values
         ndv = estimate_ndv(sample, rows)
     low, high, exact = None, None, False
-    if not (types.normalize(dtype) is None or dtype in (types.NULL, types.BLOB)):
+    if not (types.normalize(dtype) is None or dtype in (types.NULL, types.BLOB, types.INTERVAL)):
         if _is_python(values):
             low, high, exact = values.min(), values.max(), True
         if types.is_float(dtype):  # NaN is the greatest value in SQL, Polars' max skips it

@@ -65,6 +65,8 @@ GUARDED = [
     "select case when b between -1000 and 1000 then b * 1000 end from t",
     "select case when w < 1000 then w::decimal(38, 20) end from t",
     "select case when s = 'abc' then s::blob end from t",
+    "select case when i > 2147483647 then lower('5A')::integer when k then lower('5')::integer end from t",
+    "select case when i > 2147483647 then lower('5A')::integer when k then lower('5')::integer end from t where id < 0",
     "select case when abs(f) < 10 then (f * 1e30)::float end from t",
     "select case when x similar to '[0-9]+' then x::bigint end from t",
     "select count(*) from t where j <> 0 and i // j > 1",
