@@ -102,10 +102,12 @@ def _correlation(argument: Argument) -> Value:
     return Value(pl.when(count > 0).then(total / spread), types.DOUBLE)
 
 
-def _bits(name: str) -> Callable[[Argument], Composed]:
+def _bits(name: str) -> Callable[[Argument], Composed | None]:
     """Bit by bit: set in all, in one, in an odd number."""
 
-    def compute(argument: Argument) -> Composed:
+    def compute(argument: Argument) -> Composed | None:
+        if argument.call.distinct:
+            return None
         dtype = polars_dtype(argument.call.dtype)
         low, high = integer_range(argument.call.dtype)
         units = [2**k for k in range(high.bit_length())] + ([low] if low < 0 else [])

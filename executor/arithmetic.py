@@ -18,7 +18,6 @@ import pyarrow as pa
 from executor.checks import Failure, checked, strict_cast
 from executor.dtypes import integer_range, polars_dtype
 from executor.value import (
-    HAS_REINTERPRET,
     INT64_MAX,
     INT128_MAX,
     Bounds,
@@ -36,7 +35,7 @@ from executor.value import (
     with_store,
 )
 from planner import types
-from planner.errors import PlanError
+from planner.errors import PlanError, UnsupportedError
 
 
 def arithmetic(op: str, left: Value, right: Value, dtype: pa.DataType, scope: Scope) -> Value:
@@ -213,18 +212,27 @@ def _widen(value: Value, wide: pl.DataType) -> pl.Expr:
     return value.expr.cast(wide)
 
 
-def rescale(value: Value, scale: int, scope: Scope) -> Value:
-    """A decimal (or integer) at a larger scale, its precision grown to match."""
+def rescale(value: Value, scale: int, scope: Scope, safe: bool = False) -> Value:
+    """A decimal (or integer) at a larger scale, its precision grown to match.
+
+    A value that then has more than 38 digits raises, or is NULL where this is ``safe``.
+    """
     dtype = types.as_decimal(value.dtype)
     grown = scale - dtype.scale
     bounds = bounds_of(value)
     wider = (bounds[0] * 10**grown, bounds[1] * 10**grown)
     target = types.decimal(dtype.precision + grown, scale)
-    if value.is_literal:
+    if value.is_literal and fits(wider, 10**types.MAX_PRECISION - 1):
         return replace(value, expr=literal_expr(value.literal, target), dtype=target, bounds=wider, store=Store.NATIVE)
-    store = scaled_store(wider, scope.device)
+    value = replace(value, is_literal=False, literal=None)
+    store = scaled_store((min(wider[0], 0), max(wider[1], 10**grown)), scope.device)
     if store is Store.NATIVE:
-        expr = native(value, scope.device).expr.cast(pl.Decimal(38, scale))
+        if scope.device == "gpu" and not fits(wider, 10**types.MAX_PRECISION - 1):
+            raise NotOnDevice("decimals of more than 38 digits are not checked on the GPU")
+        expr = native(value, scope.device).expr
+        if scope.guard is not None and not safe:
+            expr = pl.when(scope.guard).then(expr)
+        expr = expr.cast(pl.Decimal(38, scale), strict=not safe)
         return replace(value, expr=expr, dtype=target, bounds=wider, store=store)
     if types.is_integer(value.dtype):
         held = value.expr.cast(integer_dtype(store))
@@ -286,12 +294,14 @@ def _checked_decimal(
     proof: tuple[tuple[Bounds, Bounds], Bounds],
     scope: Scope,
 ) -> Value:
-    """Through Polars decimals of 38 digits, which raise when they overflow (cuDF's wrap: there it must be
-    proved).
-    """
+    """A result that may have more than 38 digits: it raises (on a GPU it must be proved that it has not)."""
     bounds, result = proof
     if op not in ("+", "-", "*"):
-        raise PlanError(f"operator {op} on decimals of more than 38 digits")
+        raise UnsupportedError(
+            f"operator {op} on decimals that have more than 38 digits at one scale", hint="cast an operand to DOUBLE"
+        )
+    if scope.device == "cpu":
+        return _in_128_bits(op, left, right, dtype, result, scope)
     exprs = []
     for value in (left, right):
         scale = types.as_decimal(value.dtype).scale
@@ -305,18 +315,30 @@ def _checked_decimal(
         passed = max(abs(result[0]), abs(result[1])) * 10**grown
     else:
         passed = max(abs(b) for pair in (*bounds, result) for b in pair)
-    if scope.device == "gpu" and passed > 10**38 - 1:
+    if passed > 10**38 - 1:
         raise NotOnDevice("decimals of more than 38 digits are not checked on the GPU")
-    if scope.guard is not None:
-        exprs = [pl.when(scope.guard).then(e) for e in exprs]
     a, b = exprs
     expr = a + b if op == "+" else a - b if op == "-" else a * b
-    if op == "*" and scope.device == "cpu" and not HAS_REINTERPRET:  # before 2.0 a product that overflows is NULL
-        lost = expr.is_null() & a.is_not_null() & b.is_not_null()
-        expr = checked(expr, lost, Failure.DECIMAL_OVERFLOW, scope)
     limit = 10**dtype.precision - 1
     proved = (max(result[0], -limit), min(result[1], limit))
     return Value(expr.cast(pl.Decimal(38, dtype.scale)), dtype, Store.NATIVE, proved, left.nullable or right.nullable)
+
+
+_END_OF_128_BITS = 2.0**127 * (1 - 2**-50)  # what a result as DOUBLE, rounded three times, must stay below
+
+
+def _in_128_bits(op: str, left: Value, right: Value, dtype: pa.DataType, result: Bounds, scope: Scope) -> Value:
+    """``+ - *`` in 128 bits, where doubles tell that they wrapped."""
+    a, b = (_scaled_expr(value, Store.INT128, scope) for value in (left, right))
+    bounds = (bounds_of(left), bounds_of(right))
+    held = _compute(op, a, b, bounds, scope)
+    size = _compute(op, a.cast(pl.Float64), b.cast(pl.Float64), bounds, scope)
+    limit = 10**dtype.precision - 1
+    most = pl.lit(limit, dtype=pl.Int128)
+    over = (size.abs() >= _END_OF_128_BITS) | (held > most) | (held < -most)
+    expr = checked(held, over, Failure.DECIMAL_OVERFLOW, scope)
+    proved = (max(result[0], -limit), min(result[1], limit))
+    return Value(expr, dtype, Store.INT128, proved, left.nullable or right.nullable)
 
 
 def negate(value: Value, dtype: pa.DataType, scope: Scope) -> Value:

@@ -6,8 +6,8 @@ gives NULL where the cast is ``safe`` (TRY_CAST).
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -31,17 +31,20 @@ from executor.value import (
     constant,
     fits,
     integer_dtype,
-    literal_expr,
     native,
     scaled_store,
+    to_unscaled,
     with_store,
 )
-from planner import types
+from planner import literals, types
 from planner.errors import ExecutionError, UnsupportedError
 
-_TRUE = ("true", "t", "1", "yes", "y", "on")
-_FALSE = ("false", "f", "0", "no", "n", "off")
-_DATE = r"^\s*(-?\d+)[-/](\d{1,2})[-/](\d{1,2})"
+_TRUE = ("true", "t", "1", "yes", "y")
+_FALSE = ("false", "f", "0", "no", "n")
+_FLOAT_END = 2.0**128 - 2.0**103  # the smallest DOUBLE that rounds to no FLOAT
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = r"[0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]+)?"
+_MOMENT = rf"^({_DATE})[ T]({_TIME})(Z|[+-][0-9]{{2}}(?::?[0-9]{{2}})?)?$"
 
 
 def cast(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> Value:
@@ -92,7 +95,7 @@ def _to_integer(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> V
     if source == types.BOOLEAN:
         return Value(value.expr.cast(target), dtype, bounds=(0, 1), nullable=value.nullable)
     if source == types.VARCHAR:
-        return Value(_parse_integer(value.expr, target, safe, scope), dtype, nullable=value.nullable or safe)
+        return Value(_parse_integer(value.expr, dtype, safe, scope), dtype, nullable=value.nullable or safe)
     raise _unsupported(source, dtype)
 
 
@@ -135,14 +138,13 @@ def _to_decimal(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> V
         if (
             value.is_literal
             and scale <= dtype.scale
-            and fits(bounds_of(rescale(value, dtype.scale, scope)), 10**dtype.precision - 1)
+            and fits((grown := to_unscaled(value.literal, dtype), grown), 10**dtype.precision - 1)
         ):
-            grown = rescale(value, dtype.scale, scope)
-            return replace(grown, dtype=dtype, expr=literal_expr(value.literal, dtype))
+            return constant(value.literal, dtype, scope.device)
         if types.is_decimal(source) and scale == dtype.scale:
             moved = value
         elif scale <= dtype.scale:
-            moved = rescale(value, dtype.scale, scope)
+            moved = rescale(value, dtype.scale, scope, safe)
         else:
             moved = _round_down(value, dtype.scale, scope)
         return _within_precision(replace(moved, is_literal=False, literal=None), dtype, safe, scope)
@@ -159,9 +161,27 @@ def _to_decimal(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> V
         stripped = _stripped(value.expr, scope)
         if scope.device == "gpu":
             return _within_precision(_parse_decimal(stripped, dtype, safe, scope), dtype, safe, scope)
-        expr = _convert(stripped, pl.String(), polars_dtype(dtype), safe, scope)
+        expr = _parsed(value.expr, lambda text: _plain_decimal(_stripped(text, scope), dtype), dtype, safe, scope)
         return Value(expr, dtype, nullable=value.nullable or safe)
     raise _unsupported(source, dtype)
+
+
+def _plain_decimal(text: pl.Expr, dtype: pa.DataType) -> pl.Expr:
+    """Text that is a number without an exponent as a decimal, NULL where it is another one or too large.
+
+    Polars rounds halves to even: what has more digits than the scale is cut after one digit more, and rounded here.
+    """
+    more = dtype.scale + 1
+    short = pl.when(text.str.contains(rf"\.[0-9]{{{more}}}|[eE]").not_()).then(text)
+    exact = short.cast(polars_dtype(dtype), strict=False)
+    if more >= types.MAX_PRECISION:
+        return exact
+    longer = pl.when(text.str.contains(rf"^[-+]?[0-9]*\.[0-9]{{{more},}}$")).then(text)
+    finer = types.decimal(dtype.precision + 1, more)
+    cut = longer.str.extract(rf"^(.*\.[0-9]{{{more}}})", 1).cast(polars_dtype(finer), strict=False)
+    scope = Scope({})
+    rounded = _round_down(Value(cut, finer), dtype.scale, scope)
+    return pl.coalesce(exact, native(_within_precision(rounded, dtype, True, scope), scope.device).expr)
 
 
 def _within_precision(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> Value:
@@ -198,6 +218,8 @@ def _within_precision(value: Value, dtype: pa.DataType, safe: bool, scope: Scope
 def _to_float(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.Expr:
     source = value.dtype
     target = polars_dtype(dtype)
+    if source == types.DOUBLE:
+        return _to_single(value.expr, safe, scope)
     if types.is_numeric(source):
         return to_float(value, dtype, scope)
     if source == types.BOOLEAN:
@@ -206,8 +228,16 @@ def _to_float(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.
         stripped = _stripped(value.expr, scope)
         if scope.device == "gpu" and dtype == types.DOUBLE:
             return parsed_float(stripped, safe, scope)
-        return _convert(stripped, pl.String(), target, safe, scope)
+        number = _parsed(value.expr, _plain_number(pl.Float64()), types.DOUBLE, safe, scope)
+        return number if dtype == types.DOUBLE else _to_single(number, safe, scope)
     raise _unsupported(source, dtype)
+
+
+def _to_single(double: pl.Expr, safe: bool, scope: Scope) -> pl.Expr:
+    """A DOUBLE as FLOAT: what is finite must not become infinite."""
+    over = (double.abs() >= _FLOAT_END) & (double.abs() < math.inf)
+    single = double.cast(pl.Float32)
+    return pl.when(over.not_()).then(single) if safe else checked(single, over, Failure.OUT_OF_RANGE, scope)
 
 
 def _stripped(text: pl.Expr, scope: Scope) -> pl.Expr:
@@ -223,19 +253,62 @@ def _parse_decimal(text: pl.Expr, dtype: pa.DataType, safe: bool, scope: Scope) 
     return Value(parsed_decimal(text, dtype.scale, safe, scope), dtype, Store.INT64, (-limit, limit))
 
 
-def _parse_integer(text: pl.Expr, target: pl.DataType, safe: bool, scope: Scope) -> pl.Expr:
+def _parse_integer(text: pl.Expr, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.Expr:
     """Text as an integer. '1.5' and '1e3' are numbers too, and round half away from zero."""
-    stripped = _stripped(text, scope)
+    stripped, target = _stripped(text, scope), polars_dtype(dtype)
     if scope.device == "gpu":
         return _convert(parsed_integer(stripped, safe, scope), pl.Int64(), target, safe, scope)
-    direct = stripped.cast(target, strict=False)
-    number = stripped.cast(pl.Float64, strict=False).round(0, mode="half_away_from_zero").cast(target, strict=False)
-    parsed = pl.when(direct.is_null()).then(number).otherwise(direct)
-    if safe:
-        return parsed
-    # Only what did not parse reaches the strict cast, which then names it.
-    failed = pl.when(parsed.is_null() & text.is_not_null()).then(text)
-    return pl.coalesce(parsed, strict_cast(failed, pl.String(), target, scope))
+    return _parsed(text, _plain_number(target), dtype, safe, scope)
+
+
+def _plain_number(target: pl.DataType) -> Callable[[pl.Expr], pl.Expr]:
+    return lambda text: text.str.strip_chars().cast(target, strict=False)
+
+
+def _parsed(
+    text: pl.Expr, plain: Callable[[pl.Expr], pl.Expr], dtype: pa.DataType, safe: bool, scope: Scope
+) -> pl.Expr:
+    """Text as values: those that ``plain`` finds in its common forms; other text is read as string literals are.
+
+    Text that is no value raises, or is NULL where the cast is ``safe``.
+    """
+    if scope.device == "gpu":
+        raise NotOnDevice(f"text becomes {types.type_name(dtype)} on the CPU")
+    target = polars_dtype(dtype)
+    form = plain(pl.col("text"))
+
+    def read(columns: Sequence[pl.Series]) -> pl.Series:
+        length = next((len(c) for c in columns if len(c) != 1), 1)  # a constant is one row
+        texts, *counts = (c if len(c) == length else c.new_from_index(0, length) for c in columns)
+        values = texts.to_frame("text").select(form.alias(texts.name)).to_series()
+        others = values.is_null() & texts.is_not_null()
+        for guard in counts:
+            others = others & guard.fill_null(False)
+        if not others.any():
+            return values
+        read_ones = [_read(t, dtype, safe) for t in texts.filter(others).to_list()]
+        places = (others.cast(pl.Int64).cum_sum() - 1).clip(0)
+        return pl.Series(texts.name, read_ones, dtype=target).gather(places).zip_with(others, values)
+
+    # One function, since Polars would evaluate the plain form each time it is named.
+    guards = [] if scope.guard is None or safe else [scope.guard]
+    return pl.map_batches([text, *guards], read, return_dtype=target, is_elementwise=True)
+
+
+def _read(text: str, dtype: pa.DataType, safe: bool) -> Any:
+    """The value of text, as a string literal is read.
+
+    Raises:
+        ExecutionError: it is none, and the cast is not ``safe``.
+    """
+    try:
+        return literals.read(text, dtype)
+    except (ValueError, OverflowError):
+        if safe:
+            return None
+        name = types.type_name(dtype)
+        hint = "TRY_CAST gives NULL instead of an error"
+        raise ExecutionError(f"could not convert string '{text}' to {name}", hint=hint) from None
 
 
 # -------------------------------------------------------------------------------------------------- other types
@@ -248,10 +321,14 @@ def _to_other(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.
             return to_text(value, scope)
         case types.BOOLEAN if types.is_numeric(source):
             return expr != 0
+        case types.BOOLEAN if source == types.VARCHAR and scope.device == "cpu":
+            return _parsed(expr, _plain_truth, dtype, safe, scope)
         case types.BOOLEAN if source == types.VARCHAR:
-            return _parse_boolean(expr, safe, scope)
+            truth = _plain_truth(expr)
+            missing = truth.is_null() & expr.is_not_null()
+            return truth if safe else checked(truth, missing, Failure.OUT_OF_RANGE, scope)
         case types.BLOB if source == types.VARCHAR:
-            return _mapped(_to_bytes, expr, pl.Binary(), scope)
+            return _parsed(expr, _plain_bytes, dtype, safe, scope)
         case types.DATE:
             return _to_date(source, expr, safe, scope)
         case types.TIMESTAMP | types.TIMESTAMPTZ:
@@ -261,11 +338,7 @@ def _to_other(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.
                 return expr.cast(pl.Int64) % MICROS_PER_DAY * 1000
             return expr.dt.time()
         case types.TIME if source == types.VARCHAR:
-            stripped = expr.str.strip_chars()
-            parsed = pl.coalesce(
-                stripped.str.to_time("%H:%M:%S%.f", strict=False), stripped.str.to_time("%H:%M", strict=False)
-            )
-            return _parsed(parsed, expr, pl.Time(), safe, scope)
+            return _parsed(expr, _plain_time, dtype, safe, scope)
         case _:
             raise _unsupported(source, dtype)
 
@@ -282,66 +355,36 @@ def _mapped(function: Callable[[Any], Any], expr: pl.Expr, dtype: pl.DataType, s
     return expr.map_batches(convert, return_dtype=dtype, is_elementwise=True)
 
 
-def _to_bytes(text: str) -> bytes:
-    """ASCII as it is, any other byte written \\xAB."""
-    if not text.isascii():
-        raise ExecutionError(
-            f"could not convert string '{text}' to BLOB",
-            hint="write bytes as \\xAB, or use encode(…) for UTF-8",
-        )
-    return re.sub(rb"\\x([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), text.encode())
-
-
 def _from_bytes(data: bytes) -> str:
     plain = (chr(b) if 32 <= b < 127 and b not in b"\\'\"" else f"\\x{b:02X}" for b in data)
     return "".join(plain)
 
 
-def _parsed(parsed: pl.Expr, text: pl.Expr, target: pl.DataType, safe: bool, scope: Scope) -> pl.Expr:
-    """The parsed value; text that is not NULL and did not parse raises, naming the text."""
-    if safe:
-        return parsed
-    failed = parsed.is_null() & text.is_not_null()
-    if scope.guard is not None:
-        failed = failed & scope.guard
-    culprit = pl.when(failed).then(text)
-    match target:
-        case pl.Date():
-            refused = culprit.str.to_date("%Y-%m-%d", strict=True)
-        case pl.Time():
-            refused = culprit.str.to_time("%H:%M:%S", strict=True)
-        case _:
-            refused = culprit.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=True, time_unit="us")
-            if isinstance(target, pl.Datetime) and target.time_zone:
-                refused = refused.dt.replace_time_zone(target.time_zone)
-    return pl.coalesce(parsed, refused)
+def _plain_truth(text: pl.Expr) -> pl.Expr:
+    word = text.str.to_lowercase()
+    return pl.when(word.is_in(_TRUE)).then(True).when(word.is_in(_FALSE)).then(False)
 
 
-def _parse_boolean(text: pl.Expr, safe: bool, scope: Scope) -> pl.Expr:
-    word = _stripped(text, scope).str.to_lowercase()
-    truth = pl.when(word.is_in(_TRUE)).then(True).when(word.is_in(_FALSE)).then(False)
-    if safe:
-        return truth
-    if scope.device == "gpu":
-        return checked(truth, truth.is_null() & text.is_not_null(), Failure.OUT_OF_RANGE, scope)
-    # The number cast names the text that is neither.
-    failed = pl.when(word.is_in([*_TRUE, *_FALSE])).then(None).otherwise(text)
-    return pl.coalesce(truth, strict_cast(failed, pl.String(), pl.Int8(), scope) != 0)
+def _plain_bytes(text: pl.Expr) -> pl.Expr:
+    return pl.when(text.str.contains(r"^[\x00-\x7f&&[^\\]]*$")).then(text).cast(pl.Binary)
+
+
+def _plain_time(text: pl.Expr) -> pl.Expr:
+    return pl.when(text.str.contains(f"^{_TIME}$")).then(text).str.to_time("%H:%M:%S%.f", strict=False)
+
+
+def _plain_date(text: pl.Expr) -> pl.Expr:
+    stripped = text.str.strip_chars()
+    return pl.when(stripped.str.contains(f"^{_DATE}$")).then(stripped).str.to_date("%Y-%m-%d", strict=False)
 
 
 def _to_date(source: pa.DataType, expr: pl.Expr, safe: bool, scope: Scope) -> pl.Expr:
     if types.is_timestamp(source):
         return expr.dt.date() if source == types.TIMESTAMPTZ else expr.cast(pl.Date)
     if source == types.VARCHAR:
-        stripped = _stripped(expr, scope)
         if scope.device == "gpu":
-            return date(parsed_iso(stripped, safe, scope) // MICROS_PER_DAY, scope.device)
-        iso = stripped.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
-        plain = pl.when(stripped.str.contains(r"^\d{1,4}-\d{1,2}-\d{1,2}([ T]([01]?\d|2[0-3]):[0-5]?\d(:.*)?)?$")).then(
-            pl.coalesce(iso, stripped.str.extract(_DATE, 0).str.to_date("%Y-%m-%d", strict=False))
-        )
-        slashes = stripped.str.extract(r"^(\d{1,4}/\d{1,2}/\d{1,2})$", 1).str.to_date("%Y/%m/%d", strict=False)
-        return _parsed(pl.coalesce(plain, slashes), expr, pl.Date(), safe, scope)
+            return date(parsed_iso(_stripped(expr, scope), safe, scope) // MICROS_PER_DAY, scope.device)
+        return _parsed(expr, _plain_date, types.DATE, safe, scope)
     raise _unsupported(source, types.DATE)
 
 
@@ -355,27 +398,25 @@ def _to_timestamp(source: pa.DataType, expr: pl.Expr, dtype: pa.DataType, safe: 
     if source == types.VARCHAR:
         if scope.device == "gpu":
             return parsed_iso(_stripped(expr, scope), safe, scope).cast(polars_dtype(dtype))
-        parsed = parse_timestamp(expr)
-        parsed = parsed.dt.replace_time_zone("UTC") if zoned else parsed
-        return _parsed(parsed, expr, polars_dtype(dtype), safe, scope)
+        return _parsed(expr, lambda text: _plain_moment(text.str.strip_chars(), zoned), dtype, safe, scope)
     raise _unsupported(source, dtype)
 
 
-def parse_timestamp(text: pl.Expr) -> pl.Expr:
-    """Text as a TIMESTAMP, NULL where it is none: ISO dates with an optional time, fraction and zone offset."""
-    stripped = text.str.strip_chars()
-    plain = stripped.str.replace(r"^(\S{8,10})T", "${1} ").str.replace(r"\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$", "")
-    has_zone = stripped.str.contains(r"\d:\d{2}.*(?:Z|[+-]\d{2}(?::?\d{2})?)$")
-    local = pl.when(has_zone).then(plain).otherwise(stripped.str.replace(r"^(\S{8,10})T", "${1} "))
-    parts = stripped.str.extract_groups(r":\d{2}(?:\.\d+)?\s*([+-])(\d{2}):?(\d{2})?$")
-    minutes = parts.struct[1].cast(pl.Int64) * 60 + parts.struct[2].cast(pl.Int64).fill_null(0)
-    offset = pl.when(parts.struct[0] == "-").then(-minutes).otherwise(minutes).fill_null(0)
-    parsed = pl.coalesce(
-        local.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit="us"),
-        local.str.to_datetime("%Y-%m-%d %H:%M", strict=False, time_unit="us"),
-        local.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
-    )
-    return parsed - pl.duration(minutes=offset, time_unit="us")
+def _plain_moment(text: pl.Expr, zoned: bool) -> pl.Expr:
+    """Text of the common form as a moment, NULL where it has another: a day, or a day and a time with seconds. A
+    zone's offset counts where the type has a zone, and is dropped where it has none.
+    """
+    parts = text.str.extract_groups(_MOMENT).struct
+    clock = pl.concat_str([parts[0], pl.lit(" "), parts[1]])
+    timed = clock.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit="us")
+    day = pl.when(text.str.contains(f"^{_DATE}$")).then(text).str.to_date("%Y-%m-%d", strict=False)
+    if not zoned:
+        return pl.coalesce(timed, day.cast(pl.Datetime("us")))
+    zone = pl.when(parts[2] != "Z").then(parts[2]).str.replace(":", "", literal=True)
+    minutes = zone.str.slice(1, 2).cast(pl.Int64) * 60 + zone.str.slice(3, 2).str.pad_start(1, "0").cast(pl.Int64)
+    offset = pl.when(zone.str.starts_with("-")).then(-minutes).otherwise(minutes).fill_null(0)
+    moment = pl.coalesce(timed - pl.duration(minutes=offset, time_unit="us"), day.cast(pl.Datetime("us")))
+    return moment.dt.replace_time_zone("UTC")
 
 
 def to_text(value: Value, scope: Scope) -> pl.Expr:

@@ -112,7 +112,7 @@ def fits_type(number: pl.Expr, source: pl.DataType, target: pl.DataType) -> pl.E
 def execution_error(error: BaseException) -> SqlrayError:
     """The sqlray error for an exception that Polars raised while a plan ran."""
     if isinstance(error, SqlrayError):
-        return error
+        return _restored(error)
     text = str(error)
     found = _CONVERSION.search(text)
     if found is not None:
@@ -145,6 +145,15 @@ def execution_error(error: BaseException) -> SqlrayError:
     if isinstance(error, pl.exceptions.ComputeError) and ("parquet" in text.lower() or "file" in text.lower()):
         return ExecutionError(f"a file could not be read: {_first_line(text)}", hint="it may be cut off or corrupt")
     return ExecutionError(f"the query failed while it ran: {_first_line(text)}")
+
+
+def _restored(error: SqlrayError) -> SqlrayError:
+    """An error of ours as it was raised: Polars raises it again, with all of its text and an expression as message."""
+    text, _, place = error.message.partition("\n\nThis error occurred in the following expression:")
+    if not place:
+        return error
+    message, _, hint = text.partition("\nHint: ")
+    return type(error)(message, hint=hint or error.hint)
 
 
 def _failure_error(failure: Failure) -> ExecutionError:

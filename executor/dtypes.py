@@ -40,7 +40,7 @@ _DTYPES: dict[pa.DataType, pl.DataType] = {
 
 def polars_dtype(dtype: pa.DataType) -> pl.DataType:
     """The Polars type that columns of SQL type ``dtype`` have between operators."""
-    if types.is_decimal(dtype):
+    if types.is_decimal(dtype) and dtype.precision <= types.MAX_PRECISION and dtype.scale >= 0:
         return pl.Decimal(dtype.precision, dtype.scale)
     found = _DTYPES.get(dtype)
     if found is None:

@@ -25,7 +25,7 @@ from executor.checks import Failure, checked, lenient_cast, strict_cast
 from executor.date_parts import date_difference, date_part, date_truncate, whole_parts
 from executor.function_forms import Function, plain
 from executor.intervals import interval, parts
-from executor.value import NotOnDevice, Scope, Value, constant, literal_expr, null_test
+from executor.value import INT64_MAX, NotOnDevice, Scope, Value, constant, literal_expr, null_test
 from planner import types
 from planner.errors import ExecutionError
 
@@ -49,9 +49,20 @@ def _named(pattern: str) -> Function:
 def _epoch_ms(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     value = args[0]
     if types.is_integer(value.dtype):
-        return Value((value.expr * 1000).cast(pl.Datetime("us")), dtype)
+        return Value(_times(value.expr, 1000, scope).cast(pl.Datetime("us")), dtype)
     # Rounded to the nearest, as DuckDB has it.
     return Value((value.expr.cast(pl.Int64) + 500) // 1000, dtype)
+
+
+def _epoch_ns(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
+    return Value(_times(args[0].expr.cast(pl.Int64), 1000, scope), dtype, nullable=args[0].nullable)
+
+
+def _times(number: pl.Expr, factor: int, scope: Scope) -> pl.Expr:
+    """A 64-bit product; one that has more bits raises."""
+    number = number.cast(pl.Int64)
+    inside = number.is_between(-((INT64_MAX + 1) // factor), INT64_MAX // factor)
+    return checked(number * factor, inside.not_(), Failure.DATE_OUT_OF_RANGE, scope)
 
 
 def _constant(value: Value, name: str) -> str:
@@ -91,6 +102,7 @@ def _last_day(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
 
 
 _LAST_DAY = 2**31 - 2  # since 1970, of a DATE; the first is as far before: what is beyond are infinities
+_TIMESTAMP_YEARS = (-290_307, 294_246)  # those that a TIMESTAMP reaches as a whole
 _LAST_YEAR = 6_000_000  # is beyond that day, and so are years whose days would wrap
 
 
@@ -140,6 +152,7 @@ def _make_timestamp(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
         return Value(exprs[0].cast(pl.Datetime("us")), dtype)
     year, month, day, *time = exprs
     inside = (month >= 1) & (month <= 12) & (day >= 1) & (day <= days_in_month(year, month)) & _clock_inside(*time)
+    inside = inside & year.is_between(*_TIMESTAMP_YEARS)
     made = timestamp(days_from_civil(year, month, day), _clock(*time))
     return Value(checked(made, inside.not_(), Failure.DATE_OUT_OF_RANGE, scope), dtype)
 
@@ -150,14 +163,21 @@ def _to_timestamp(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Va
 
 
 def _format(pattern: str) -> str:
-    """DuckDB's format letters for fractions of a second, in chrono's."""
-    return pattern.replace("%f", "%6f").replace("%g", "%3f").replace("%n", "%9f")
+    """DuckDB's format letters for fractions of a second, and for a moment as a whole, in chrono's."""
+    return re.sub("%(.)", lambda letter: _CHRONO.get(letter[1], letter[0]), pattern, flags=re.DOTALL)
+
+
+_CHRONO = {
+    "f": "%6f", "g": "%3f", "n": "%9f", "c": "%Y-%m-%d %H:%M:%S", "x": "%Y-%m-%d", "X": "%H:%M:%S",
+}  # fmt: skip
 
 
 def _strftime(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     if args[1].literal is None:
         return Value(literal_expr(None, types.VARCHAR), dtype)
-    return Value(_formatted(args[0].expr, _format(args[1].literal), scope), dtype)
+    # A date has no time of day in chrono.
+    moment = args[0].expr.cast(pl.Datetime("us")) if args[0].dtype == types.DATE else args[0].expr
+    return Value(_formatted(moment, _format(args[1].literal), scope), dtype)
 
 
 def _formatted(moment: pl.Expr, pattern: str, scope: Scope) -> pl.Expr:
@@ -232,32 +252,42 @@ def _now(form: Callable[[dt.datetime], Any]) -> Function:
 # ------------------------------------------------------------------------------------------------- arithmetic
 
 
+# An interval of up to so many years moves no moment near ours out of the 292,000 years that a TIMESTAMP reaches.
+_SMALL_YEARS = 10_000
+_MONTH = 30.436875 * MICROS_PER_DAY  # on average
+_END_OF_TIME = 2.0**63 - 366.0 * MICROS_PER_DAY  # what a TIMESTAMP by average months must stay below
+
+
 def _add_interval(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     """date or timestamp + interval: months first, then days, then time."""
     moment, added = args
     zoned = moment.dtype == types.TIMESTAMPTZ
-    local = moment.expr.dt.replace_time_zone(None) if zoned else moment.expr
-    if added.is_literal and added.literal is not None:
+    local = (moment.expr.dt.replace_time_zone(None) if zoned else moment.expr).cast(pl.Datetime("us"))
+    if added.is_literal and added.literal is not None and _is_small(added.literal):
         months, days, nanos = added.literal
         if months and scope.device == "cpu":  # the calendar names its date dozens of times: sums that nest explode
-            local, months = local.cast(pl.Datetime("us")).dt.offset_by(f"{months}mo"), 0
-        shifted = _shift(local, moment.dtype, pl.lit(months, dtype=pl.Int64) if months else None,
+            local, months = local.dt.offset_by(f"{months}mo"), 0
+        shifted = _shift(local, pl.lit(months, dtype=pl.Int64) if months else None,
                          pl.lit(days * MICROS_PER_DAY + nanos // 1000, dtype=pl.Int64))  # fmt: skip
     else:
-        m, d, u = parts(added)
-        shifted = _shift(local, moment.dtype, m, d.cast(pl.Int64) * MICROS_PER_DAY + u)
+        m, d, u = (part.cast(pl.Int64) for part in parts(added))
+        length = m.cast(pl.Float64) * _MONTH + d.cast(pl.Float64) * float(MICROS_PER_DAY) + u.cast(pl.Float64)
+        over = (local.cast(pl.Int64).cast(pl.Float64) + length).abs() >= _END_OF_TIME
+        shifted = _shift(local, m, d * MICROS_PER_DAY + u)
+        shifted = checked(shifted, over, Failure.DATE_OUT_OF_RANGE, scope)
     return Value(shifted.dt.replace_time_zone("UTC") if zoned else shifted, dtype)
 
 
-def _shift(local: pl.Expr, dtype: pa.DataType, months: pl.Expr | None, micros: pl.Expr) -> pl.Expr:
-    moment = local.cast(pl.Datetime("us"))
+def _is_small(interval: pa.MonthDayNano) -> bool:
+    months, days, nanos = interval
+    return bool(max(abs(months) // 12, abs(days) // 366, abs(nanos) // 10**9 // 31_557_600) < _SMALL_YEARS)
+
+
+def _shift(moment: pl.Expr, months: pl.Expr | None, micros: pl.Expr) -> pl.Expr:
     if months is None:
         return (moment.cast(pl.Int64) + micros).cast(pl.Datetime("us"))
-    days = add_months(moment, months)
-    if dtype == types.DATE:
-        return timestamp(days, micros)
     of_day = moment.cast(pl.Int64) % MICROS_PER_DAY
-    return timestamp(days, of_day + micros)
+    return timestamp(add_months(moment, months), of_day + micros)
 
 
 def _timestamp_diff(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
@@ -270,13 +300,19 @@ def _timestamp_diff(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
 
 def _time_add(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     _, _, micros = parts(args[1])
-    moved = (args[0].expr.cast(pl.Int64) // 1000 + micros) % MICROS_PER_DAY
+    moved = (args[0].expr.cast(pl.Int64) // 1000 + micros % MICROS_PER_DAY) % MICROS_PER_DAY
     return Value(_time(moved * 1000, scope), dtype)
 
 
+_END_OF_MICROS = 2.0**63 * (1 - 2**-50)  # what a sum as DOUBLE must stay below
+
+
 def _interval_add(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    sums = [a.cast(pl.Int64) + b for a, b in zip(parts(args[0]), parts(args[1]), strict=True)]
-    return interval(sums[0], sums[1], sums[2], null_test(args[0]).not_() & null_test(args[1]).not_(), scope)
+    pairs = list(zip(parts(args[0]), parts(args[1]), strict=True))
+    months, days, micros = (a.cast(pl.Int64) + b for a, b in pairs)
+    size = pairs[2][0].cast(pl.Float64) + pairs[2][1].cast(pl.Float64)
+    micros = checked(micros, size.abs() >= _END_OF_MICROS, Failure.OUT_OF_RANGE, scope)
+    return interval(months, days, micros, null_test(args[0]).not_() & null_test(args[1]).not_(), scope)
 
 
 def _interval_negate(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
@@ -301,7 +337,10 @@ def _interval_scale(divide: bool) -> Function:
         whole_days = toward_zero(all_days)
         all_micros = (micros + (all_days - whole_days) * float(MICROS_PER_DAY)).round(0)
         known = null_test(args[0]).not_() & factor.is_not_null()
-        known = known & (factor != 0) if divide else known
+        if divide and scope.division_by_zero == "null":
+            known = known & (factor != 0)
+        elif divide:
+            known = checked(known, known & (factor == 0), Failure.DIVISION_BY_ZERO, scope)
         whole = (pl.when(known).then(x) for x in (whole_months, whole_days, all_micros))
         safe = [strict_cast(x, pl.Float64(), pl.Int64(), scope) for x in whole]
         return interval(safe[0], safe[1], safe[2], known, scope)
@@ -314,18 +353,18 @@ def _to_interval(months: int = 0, days: int = 0, micros: int = 0) -> Function:
 
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
         n = args[0].expr
+        known = n.is_not_null()
         if types.is_float(args[0].dtype):
             scaled = strict_cast((n.cast(pl.Float64) * micros).round(0), pl.Float64(), pl.Int64(), scope)
         else:
-            scaled = n * micros
-        known = n.is_not_null()
-        return interval(n * months if months else 0, n * days if days else 0, scaled if micros else 0, known, scope)
+            scaled = _times(n, micros or months or days, scope)
+        return interval(scaled if months else 0, scaled if days else 0, scaled if micros else 0, known, scope)
 
     return compute
 
 
 def _age(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    """Whole months, then days of the second's month, then time, all with one sign."""
+    """Whole months, then days of the earlier one's month, then time, all with one sign."""
     first, second = (a.expr.cast(pl.Datetime("us")) for a in args)
     forward = first >= second
     later = pl.when(forward).then(first).otherwise(second)
@@ -335,7 +374,7 @@ def _age(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     micros = pl.when(borrowed).then(micros + MICROS_PER_DAY).otherwise(micros)
     days = days - borrowed.cast(pl.Int64)
     borrowed = days < 0
-    length = days_in_month(second.dt.year().cast(pl.Int64), second.dt.month().cast(pl.Int64))
+    length = days_in_month(earlier.dt.year().cast(pl.Int64), earlier.dt.month().cast(pl.Int64))
     days = pl.when(borrowed).then(days + length).otherwise(days)
     months = months - borrowed.cast(pl.Int64)
     signed = (pl.when(forward).then(x).otherwise(0 - x) for x in (months, days, micros))
@@ -380,7 +419,7 @@ DATES: dict[str, Function] = {
     },
     "epoch_ms": _epoch_ms,
     "epoch_us": plain(lambda x: x.cast(pl.Int64)),
-    "epoch_ns": plain(lambda x: x.cast(pl.Int64) * 1000),
+    "epoch_ns": _epoch_ns,
     "julian": _julian,
     "date_trunc": _date_trunc,
     "date_diff": _between(date_difference),

@@ -19,7 +19,7 @@ from executor.checks import Failure, checked
 from executor.dtypes import polars_dtype
 from executor.functions_string import MOST_PARTS, is_plain_replacement
 from executor.parsing_gpu import WHITESPACE, moment_layout, parsed_moment
-from executor.patterns import glob_regex, group_count, regex_options, replacement_parts
+from executor.patterns import glob_regex, group_count, regex_options, replacement_parts, rust_regex
 from executor.value import NotOnDevice, Scope, Value, bounds_of
 from planner import types
 
@@ -155,7 +155,7 @@ def _regexp_replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
         return None
     text, pattern, by = args[0].expr, args[1], args[2]
     reason = "a pattern is replaced only where it and its replacement are constant"
-    regex, replacement = _constant(pattern, reason), _constant(by, reason)
+    regex, replacement = rust_regex(_constant(pattern, reason), scope.device), _constant(by, reason)
     flags, every = regex_options(args[3].literal or "" if len(args) > 3 else "")
     if flags:
         raise NotOnDevice("the pattern needs a flag that cuDF does not have")

@@ -32,6 +32,7 @@ from executor.value import (
     with_store,
 )
 from planner import types
+from planner.errors import ExecutionError
 
 
 def _held(value: Value, scope: Scope) -> Value:
@@ -147,6 +148,9 @@ def _round_integer(how: str, value: Value, digits: int, scope: Scope) -> Value:
     return Value(expr, value.dtype, nullable=value.nullable)
 
 
+_MOST_DIGITS = 308  # before or after the point of a DOUBLE
+
+
 def _round_float(how: str, expr: pl.Expr, digits: int, scope: Scope) -> pl.Expr:
     def whole(x: pl.Expr) -> pl.Expr:
         match how:
@@ -161,6 +165,10 @@ def _round_float(how: str, expr: pl.Expr, digits: int, scope: Scope) -> pl.Expr:
 
     if digits == 0:
         return whole(expr)
+    if digits > _MOST_DIGITS:
+        return expr
+    if digits < -_MOST_DIGITS:
+        return pl.when(expr.is_finite()).then(expr * 0).otherwise(expr)
     factor = 10.0 ** abs(digits)
     divisor = pl.lit(factor, dtype=pl.Float64)
     moved = divide(whole(expr * factor), divisor, scope) if digits > 0 else whole(divide(expr, divisor, scope)) * factor
@@ -195,6 +203,9 @@ def _shift(left: bool) -> Function:
         inside = (by >= 0) & (by < dtype.bit_width)
         known = by.is_not_null() & args[0].expr.is_not_null()
         target = polars_dtype(dtype)
+        if left:  # no bit gets lost
+            lost = inside.not_() & (args[0].expr != 0)
+            known = checked(known, lost, Failure.OUT_OF_RANGE, scope)
         if scope.device == "gpu":
             shift = _shift_left if left else _shift_right
             return Value(pl.when(inside).then(shift(args[0], by, dtype, scope)).when(known).then(0).cast(target), dtype)
@@ -304,11 +315,17 @@ def _typeof(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
 
 
 def _gcd(a: int, b: int) -> int:
-    return int(np.gcd(a, b))
+    return _bigint(math.gcd(a, b), "gcd")
 
 
 def _lcm(a: int, b: int) -> int:
-    return int(np.lcm(a, b))
+    return _bigint(math.lcm(a, b), "lcm")
+
+
+def _bigint(value: int, function: str) -> int:
+    if value > INT64_MAX:
+        raise ExecutionError(f"overflow: a value of {function} is out of range for BIGINT")
+    return value
 
 
 NUMBERS: dict[str, Function] = {

@@ -13,12 +13,14 @@ import pyarrow as pa
 from executor.casts import to_text
 from executor.function_forms import Function, by_row, plain
 from executor.patterns import (
+    converted,
     glob_regex,
     group_count,
     is_plain,
     like,
     regex_options,
     replacement_parts,
+    rust_regex,
     rust_replacement,
     rust_replacements,
 )
@@ -157,32 +159,27 @@ def _part(text: str, separator: str, index: int) -> str:
     return parts[at] if 0 <= at < len(parts) else ""
 
 
-def _pattern(value: Value, options: Value | None, group: str = "") -> tuple[pl.Expr, bool]:
+def _pattern(
+    value: Value, options: Value | None, scope: Scope, group: str = "", closing: str = ")"
+) -> tuple[pl.Expr, bool]:
     """The regular expression with its options, and whether option g (every match) is among them.
 
-    ``group`` opens a group of all that matches.
+    ``group`` opens a group of all that matches, ``closing`` closes it.
     """
     flags, every = regex_options(options.literal or "" if options is not None else "")
-    opening, closing = group + flags, ")" if group else ""
+    opening, closing = group + flags, closing if group else ""
     if value.is_literal and value.literal is not None:
-        return pl.lit(f"{opening}{value.literal}{closing}", dtype=pl.String), every
-    if not opening:
-        return value.expr, every
-    return pl.concat_str([pl.lit(opening), value.expr, pl.lit(closing)]), every
+        return pl.lit(f"{opening}{rust_regex(value.literal, scope.device)}{closing}", dtype=pl.String), every
+    return converted(value.expr, lambda regex: f"{opening}{rust_regex(regex, 'cpu')}{closing}"), every
 
 
 def _regexp_matches(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    pattern, _ = _pattern(args[1], args[2] if len(args) > 2 else None)
+    pattern, _ = _pattern(args[1], args[2] if len(args) > 2 else None, scope)
     return Value(args[0].expr.str.contains(pattern), dtype)
 
 
 def _regexp_full_match(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
-    flags, _ = regex_options(args[2].literal or "" if len(args) > 2 else "")
-    value = args[1]
-    if value.is_literal and value.literal is not None:
-        whole = pl.lit(f"{flags}^(?:{value.literal})$", dtype=pl.String)
-    else:
-        whole = pl.concat_str([pl.lit(f"{flags}^(?:"), value.expr, pl.lit(")$")])
+    whole, _ = _pattern(args[1], args[2] if len(args) > 2 else None, scope, group="^(?:", closing=")$")
     return Value(args[0].expr.str.contains(whole), dtype)
 
 
@@ -197,7 +194,7 @@ def is_plain_replacement(args: Sequence[Value]) -> bool:
 
 def _regexp_replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     # In a group: what $ stands for is literal in polars 1.44 where the pattern is plain.
-    pattern, every = _pattern(args[1], args[3] if len(args) > 3 else None, group="(?:")
+    pattern, every = _pattern(args[1], args[3] if len(args) > 3 else None, scope, group="(?:")
     word, by = args[1].literal, args[2]
     replace = args[0].expr.str.replace_all if every else args[0].expr.str.replace
     if is_plain_replacement(args):
@@ -212,7 +209,7 @@ def _regexp_replace(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> 
 
 def _regexp_extract(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     on_gpu = scope.device == "gpu"  # which extracts groups alone, and so not the whole match
-    pattern, _ = _pattern(args[1], args[3] if len(args) > 3 else None, group="(" if on_gpu else "")
+    pattern, _ = _pattern(args[1], args[3] if len(args) > 3 else None, scope, group="(" if on_gpu else "")
     group = int(args[2].literal) if len(args) > 2 and args[2].literal is not None else 0
     if on_gpu and group > (group_count(args[1].literal or "") or 0):
         raise NotOnDevice("a group that the pattern may not have")
@@ -322,11 +319,14 @@ def _uuid(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
     return Value(pl.int_range(pl.len()).map_batches(draw, return_dtype=pl.String()), dtype, nullable=False)
 
 
+_SPACES = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+
+
 def _strip(side: str) -> Function:
     def compute(args: Sequence[Value], dtype: pa.DataType, scope: Scope) -> Value:
         method: Callable[..., pl.Expr] = getattr(args[0].expr.str, side)
         if len(args) == 1:
-            return Value(method(" "), dtype)
+            return Value(method(_SPACES), dtype)
         characters = args[1]
         if characters.is_literal and characters.literal is not None:
             return Value(args[0].expr if characters.literal == "" else method(characters.literal), dtype)

@@ -16,6 +16,7 @@ from executor.checks import strict_cast
 from executor.dtypes import INTERVAL_STRUCT
 from executor.value import Scope, Value, in_parts
 from planner import types
+from planner.errors import ExecutionError
 
 MICROS_PER_DAY = 86_400_000_000
 MICROS_PER_MONTH = 30 * MICROS_PER_DAY
@@ -24,12 +25,11 @@ MICROS_PER_MONTH = 30 * MICROS_PER_DAY
 def interval(months: pl.Expr | int, days: pl.Expr | int, micros: pl.Expr | int, known: pl.Expr, scope: Scope) -> Value:
     """An interval from its parts, which are of 64 bits; NULL where it is not ``known``."""
     exprs = [pl.lit(p, dtype=pl.Int64) if isinstance(p, int) else p.cast(pl.Int64) for p in (months, days, micros)]
+    *calendar, micro = (pl.when(known).then(e) for e in exprs)
+    month, day = (strict_cast(e, pl.Int64(), pl.Int32(), scope) for e in calendar)
     if scope.device == "gpu":
-        month, day, micro = (pl.when(known).then(e) for e in exprs)
-        short = (strict_cast(e, pl.Int64(), pl.Int32(), scope) for e in (month, day))
-        return in_parts(types.INTERVAL, (next(short), next(short), micro))
-    fields = zip(exprs, INTERVAL_STRUCT.fields, strict=True)
-    made = pl.struct(expr.cast(field.dtype).alias(field.name) for expr, field in fields)
+        return in_parts(types.INTERVAL, (month, day, micro))
+    made = pl.struct(e.alias(field.name) for e, field in zip((month, day, micro), INTERVAL_STRUCT.fields, strict=True))
     return Value(pl.when(known).then(made).otherwise(pl.lit(None, dtype=INTERVAL_STRUCT)), types.INTERVAL)
 
 
@@ -79,7 +79,14 @@ def _write(months: int, days: int, micros: int) -> str:
 
 
 def intervals_to_arrow(series: pl.Series) -> pa.Array:
-    """The struct column as Arrow's month_day_nano_interval."""
+    """The struct column as Arrow's month_day_nano_interval.
+
+    Raises:
+        ExecutionError: a time of more than 292 years, whose nanoseconds are more than 64 bits hold.
+    """
     values: Sequence[dict[str, int] | None] = series.to_list()
-    made = [None if v is None else pa.MonthDayNano([v["months"], v["days"], v["micros"] * 1000]) for v in values]
-    return pa.array(made, type=pa.month_day_nano_interval())
+    try:
+        made = [None if v is None else pa.MonthDayNano([v["months"], v["days"], v["micros"] * 1000]) for v in values]
+        return pa.array(made, type=pa.month_day_nano_interval())
+    except OverflowError:
+        raise ExecutionError("an INTERVAL of more than 292 years of time is out of range for Arrow") from None

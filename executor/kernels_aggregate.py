@@ -354,7 +354,8 @@ def _avg(argument: Argument) -> Value | Composed:
         return Value(value.expr.cast(pl.Float64).mean(), argument.call.dtype)
     total, size = _exact_sum(replace(argument, values=(replace(value, nullable=False),), test=None))
     scale = value.dtype.scale if types.is_decimal(value.dtype) else 0
-    count = (argument.expr.count() if argument.skips else pl.len()).cast(pl.Int64)
+    some = argument.skips or argument.call.distinct  # else each row counts
+    count = (argument.expr.count() if some else pl.len()).cast(pl.Int64)
     unit = float(10**scale) if total.store is not Store.NATIVE and scale else 1.0
     group = argument.group
 
@@ -434,7 +435,7 @@ def _corr(argument: Argument) -> Value:
 
 def _bits(name: str) -> Callable[[Argument], Value]:
     def compute(argument: Argument) -> Value:
-        expr = getattr(argument.expr.drop_nulls(), name)()
+        expr = getattr(_distinct(argument).expr.drop_nulls(), name)()
         return Value(or_null(expr, argument), argument.call.dtype)
 
     return compute

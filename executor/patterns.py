@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from executor.value import Scope, Value
+from executor.value import NotOnDevice, Scope, Value
 from planner.devices import Device
 from planner.errors import ExecutionError
 
@@ -91,10 +91,10 @@ def _regex_of(pattern: pl.Expr, escape: str | None, ignore_case: bool) -> pl.Exp
     if ignore_case:
         pattern = pattern.str.to_lowercase()
 
-    return _converted(pattern, lambda p: _like_regex(p, escape))
+    return converted(pattern, lambda p: _like_regex(p, escape))
 
 
-def _converted(texts: pl.Expr, convert: Callable[[str], str]) -> pl.Expr:
+def converted(texts: pl.Expr, convert: Callable[[str], str]) -> pl.Expr:
     """A column of texts, each distinct one converted once."""
 
     def each(series: pl.Series) -> pl.Series:
@@ -122,9 +122,10 @@ def glob_regex(pattern: str, device: Device = "cpu") -> str:
         elif character == "[" and "]" in pattern[at + 2 :]:
             end = pattern.index("]", at + 2)
             inside = pattern[at + 1 : end]
-            negated = inside[0] in "!^"
-            members = (inside[1:] if negated else inside).replace("\\", r"\\").replace("[", r"\[").replace("&", r"\&")
-            out.append(f"[{'^' if negated else ''}{members}]")
+            negated = inside[0] == "!"
+            members = inside[1:] if negated else inside
+            quoted = "".join("\\" + c if c in "\\[&~^" else c for c in members)
+            out.append(f"[{'^' if negated else ''}{quoted}]")
             at = end
         elif character == "\\" and at + 1 < len(pattern):
             at += 1
@@ -133,6 +134,48 @@ def glob_regex(pattern: str, device: Device = "cpu") -> str:
             out.append(quote(character))
         at += 1
     return "".join(out) + "$"
+
+
+_ASCII_CLASSES = {"w": "0-9A-Za-z_", "d": "0-9", "s": r"\t\n\f\r "}
+
+
+def rust_regex(regex: str, device: Device) -> str:
+    r"""A regular expression as RE2 has it, in Rust's form (and cuDF's): ``\w``, ``\d``, ``\s`` and ``\b`` know ASCII
+    alone, and the members of a class neither classes nor operators.
+
+    Raises:
+        NotOnDevice: the GPU has no form of it.
+    """
+    out: list[str] = []
+    at = first = 0  # the place of a class's first member; 0 outside of classes
+    while at < len(regex):
+        piece = regex[at : at + 2] if regex[at] == "\\" else regex[at]
+        members = _ASCII_CLASSES.get(piece[1:].lower())
+        if members is not None:
+            negated = piece[1].isupper()
+            out.append(members if first and not negated else f"[{'^' if negated else ''}{members}]")
+        elif piece in (r"\b", r"\B") and not first:
+            if device == "gpu":
+                raise NotOnDevice("the ends of words are found on the CPU")
+            out.append(f"(?-u:{piece})")
+        elif not first:
+            out.append(piece)
+            if piece == "[":
+                first = at + 1
+                if regex.startswith("^", first):
+                    out.append("^")
+                    at = first
+                    first += 1
+        elif piece == "]" and at > first:
+            out.append(piece)
+            first = 0
+        elif regex.startswith("[:", at) and ":]" in regex[at:]:
+            piece = regex[at : regex.index(":]", at) + 2]
+            out.append(piece)
+        else:
+            out.append("\\" + piece if piece in ("[", "&", "~") else piece)
+        at += len(piece)
+    return "".join(out)
 
 
 def regex_options(options: str) -> tuple[str, bool]:
@@ -162,10 +205,10 @@ def regex_options(options: str) -> tuple[str, bool]:
 
 
 def group_count(regex: str) -> int | None:
-    """How many groups a regular expression has, unless it is one that Python does not read alike."""
+    """How many groups a regular expression has, unless it is none."""
     try:
-        return re.compile(regex).groups
-    except re.error:
+        return len(pl.Series([""]).str.extract_groups(rust_regex(regex, "cpu")).struct.fields)
+    except pl.exceptions.ComputeError:
         return None
 
 
@@ -199,4 +242,4 @@ def rust_replacement(text: str, groups: int | None) -> str:
 
 def rust_replacements(texts: pl.Expr, groups: int | None) -> pl.Expr:
     """A column of replacements in Rust's form."""
-    return _converted(texts, lambda text: rust_replacement(text, groups))
+    return converted(texts, lambda text: rust_replacement(text, groups))

@@ -14,7 +14,10 @@ _BINARY: dict[type[exp.Expression], str] = {
     exp.BitwiseAnd: "&", exp.BitwiseOr: "|",
 }  # fmt: skip
 # Functions with a syntax of their own, whose names sqlglot keeps no place of.
-_CALLED: dict[type[exp.Expression], str] = {exp.GroupConcat: "string_agg", exp.StrPosition: "position"}
+_CALLED: dict[type[exp.Expression], str] = {
+    exp.GroupConcat: "string_agg", exp.StrPosition: "position", exp.ArgMax: "arg_max", exp.ArgMin: "arg_min",
+    exp.PercentileCont: "quantile_cont", exp.PercentileDisc: "quantile_disc",
+}  # fmt: skip
 _KEYWORD_FUNCTIONS = frozenset({"coalesce"})
 # DuckDB quotes a function's name where it is a keyword too.
 _QUOTED_FUNCTIONS = frozenset({"substring", "nullif", "if", "left", "right", "replace", "trim", "position", "overlay"})

@@ -45,12 +45,10 @@ def literal_of(value: Any) -> Literal:
         case bytes() | bytearray() | memoryview():
             return Literal(bytes(value), types.BLOB)
         case dt.datetime():
-            if value.tzinfo is None:
-                return Literal(value, types.TIMESTAMP)
-            return Literal(value.astimezone(dt.UTC), types.TIMESTAMPTZ)
+            return _moment_literal(value)
         case dt.date():
             return Literal(value, types.DATE)
-        case dt.time():
+        case dt.time() if value.tzinfo is None:
             return Literal(value, types.TIME)
         case pa.MonthDayNano():
             return Literal(value, types.INTERVAL)
@@ -59,6 +57,17 @@ def literal_of(value: Any) -> Literal:
             return Literal(literals.make_interval(0, value.days, nanoseconds), types.INTERVAL)
         case _:
             return _other_literal(value)
+
+
+def _moment_literal(value: dt.datetime) -> Literal:
+    """A timestamp. Those of pandas are a class of their own: NaT is none, and has no value to compare with."""
+    if value != value:
+        return null(types.TIMESTAMP)
+    if type(value) is not dt.datetime:
+        value = dt.datetime.combine(value.date(), value.time(), value.tzinfo)
+    if value.tzinfo is None:
+        return Literal(value, types.TIMESTAMP)
+    return Literal(value.astimezone(dt.UTC), types.TIMESTAMPTZ)
 
 
 def _other_literal(value: Any) -> Literal:
@@ -359,10 +368,11 @@ def _numeric(op: str, left: Expr, right: Expr) -> Expr:
     floats = types.is_float(left.dtype) or types.is_float(right.dtype)
     decimals = types.is_decimal(left.dtype) or types.is_decimal(right.dtype)
     if op == "/" or (op == "//" and (floats or decimals)):
-        # As in DuckDB, // is integer division of integers alone, and / of two FLOATs stays FLOAT.
+        # As in DuckDB, // is integer division of integers alone, and otherwise a / that has no quotient by zero.
+        # / of two FLOATs stays FLOAT.
         dtype = common_type((left, right)) if floats else types.DOUBLE
         assert dtype is not None
-        return Arithmetic("/", cast(left, dtype), cast(right, dtype), dtype)
+        return Arithmetic(op, cast(left, dtype), cast(right, dtype), dtype)
     if floats or not decimals:
         dtype = common_type((left, right))
         assert dtype is not None

@@ -215,7 +215,7 @@ def _double_arithmetic(op: str, a: float, b: float) -> float:
             result = a - b
         case "*":
             result = a * b
-        case "/":
+        case "/" | "//":
             result = a / b
         case _:
             raise NotConstant

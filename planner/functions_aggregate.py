@@ -127,6 +127,9 @@ def is_aggregate(name: str) -> bool:
     return name.lower() in _BY_NAME
 
 
+_PAIRED = ("corr", "covar_pop", "covar_samp")  # DISTINCT would be of pairs
+
+
 def resolve_aggregate(
     name: str,
     args: Sequence[Expr],
@@ -157,6 +160,10 @@ def resolve_aggregate(
     if len(values) > 1 and function.name == "count":
         raise UnsupportedError(
             "count of several columns is not supported yet", hint="count the rows of a SELECT DISTINCT"
+        )
+    if distinct and function.name in _PAIRED:
+        raise UnsupportedError(
+            f"{function.name}(DISTINCT …) is not supported yet", hint="aggregate the rows of a SELECT DISTINCT"
         )
     values, order = _ordered(function, values, tuple(order_by))
     signature, converted = match_signature(function.name, function.signatures, values)

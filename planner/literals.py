@@ -152,11 +152,9 @@ def read_date(text: str) -> dt.date:
 
 
 def read_time(text: str) -> dt.time:
-    """``10:30``, ``10:30:15.25``."""
+    """``10:30``, ``10:30:15.25``; also that of a timestamp."""
     match = _TIME.fullmatch(text.strip())
-    if not match:
-        raise ValueError(text)
-    return dt.time(*_clock(match))
+    return dt.time(*_clock(match)) if match else _timestamp(text)[0].time()
 
 
 def read_timestamp(text: str) -> dt.datetime:

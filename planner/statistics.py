@@ -313,6 +313,8 @@ def column_width(dtype: pa.DataType, column: ColumnStatistics = UNKNOWN) -> floa
         return _STRING_WIDTH
     if dtype == types.NULL:
         return 0.0
+    if types.normalize(dtype) is None:  # a list, a struct, …: nothing reads it
+        return _STRING_WIDTH
     return max(1.0, float(dtype.bit_width) / 8)
 
 

@@ -106,7 +106,8 @@ def normalize(dtype: pa.DataType) -> pa.DataType | None:
     if pa.types.is_timestamp(dtype):
         return TIMESTAMP if dtype.tz is None else TIMESTAMPTZ
     if pa.types.is_decimal(dtype):
-        return decimal(dtype.precision, dtype.scale) if dtype.precision <= MAX_PRECISION else None
+        fits = dtype.precision <= MAX_PRECISION and dtype.scale >= 0
+        return decimal(dtype.precision, dtype.scale) if fits else None
     if dtype == pa.float16():
         return FLOAT
     if dtype in _NAMES:

@@ -6,7 +6,10 @@ further down the file its last columns are NULL.
 
 from __future__ import annotations
 
+import io
+import mmap
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
@@ -25,7 +28,7 @@ from executor.sources.scanned import (
     file_size,
     with_folder_columns,
 )
-from executor.sources.text_sample import read_sample
+from executor.sources.text_sample import is_packed, read_sample
 from executor.sources.text_types import convert, text_type
 from planner import types
 from planner.errors import ExecutionError, UnsupportedError
@@ -49,8 +52,10 @@ class CsvReader:
     def open(self, path: str) -> pl.LazyFrame:
         dialect = self.dialect
         schema = {c: polars_dtype(t) if c in self.native else pl.String() for c, t in self.columns}
+        blank = len(self.columns) > 1 and has_blank_lines(path)
+        empty = blank and _has_empty_records(path, dialect)
         frame = pl.scan_csv(
-            path,
+            _without_blank_lines(path, dialect) if empty else path,
             has_header=False,
             skip_rows=dialect.skip + dialect.header,
             schema=schema,
@@ -64,7 +69,7 @@ class CsvReader:
             glob=False,
             storage_options=dict(self.storage) or None,
         )
-        if len(self.columns) > 1 and has_blank_lines(path):
+        if blank and not empty:
             frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
         converted = [(c, t) for c, t in self.columns if c not in self.native and t != types.VARCHAR]
         return frame.with_columns(convert(c, t) for c, t in converted)
@@ -85,13 +90,42 @@ def has_blank_lines(path: str) -> bool:
         stat = os.stat(path)
         key = (path, stat.st_mtime_ns, stat.st_size)
         if key not in _blank_lines:
-            with open(path, "rb") as file:
-                text = file.read(_SEARCHED)
-                if stat.st_size > 2 * _SEARCHED:
-                    file.seek(-_SEARCHED, os.SEEK_END)
-                text += file.read()
+            if is_packed(path):
+                text = read_sample(path, None, ()).data
+            else:
+                with open(path, "rb") as file:
+                    text = file.read(_SEARCHED)
+                    if stat.st_size > 2 * _SEARCHED:
+                        file.seek(-_SEARCHED, os.SEEK_END)
+                    text += file.read()
             _blank_lines[key] = text.startswith((b"\n", b"\r\n")) or any(b in text for b in _BLANK_LINES)
     return _blank_lines[key]
+
+
+def _has_empty_records(path: str, dialect: Dialect) -> bool:
+    """Whether a record has no value that is not NULL: the parser makes the same rows of it as of an empty line."""
+    quote = re.escape(dialect.quote.encode())
+    value = b"|".join(re.escape(null.encode()) for null in dialect.nulls)
+    value = b"(?:%b(?:%b)%b|%b)" % (quote, value, quote, value)
+    record = re.compile(b"^%b(?:%b%b)+\r?$" % (value, re.escape(dialect.delimiter.encode()), value), re.MULTILINE)
+    with opening(path, "CSV"):
+        if is_packed(path):
+            return record.search(read_sample(path, None, ()).data) is not None
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            return record.search(text) is not None
+
+
+def _without_blank_lines(path: str, dialect: Dialect) -> io.BytesIO:
+    """The file, in memory, without its empty lines; those inside quotes are part of a value."""
+    with opening(path, "CSV"):
+        text = read_sample(path, None, ()).data.removeprefix(b"\xef\xbb\xbf")
+    lines = text.split(b"\n", dialect.skip)
+    skipped, rest = lines[: dialect.skip], lines[-1]
+    pieces = rest.split(dialect.quote.encode()) if dialect.quote else [rest]
+    for i in range(0, len(pieces), 2):  # what is between these is quoted
+        pieces[i] = re.sub(rb"\n(?:\r?\n)+", b"\n", pieces[i])
+    pieces[0] = re.sub(rb"^(?:\r?\n)+", b"", pieces[0])
+    return io.BytesIO(b"\n".join([*skipped, dialect.quote.encode().join(pieces)]))
 
 
 def csv_table(
@@ -151,9 +185,8 @@ def _file(path: str, sample: Sample, hive: Mapping[str, Any]) -> ScannedFile:
         return ScannedFile(path, hive=hive)
     if sample.whole:
         return ScannedFile(path, size, sample.rows.height, False, hive)
-    packed = os.path.splitext(path)[1].lower() in (".gz", ".zst", ".zstd")
     bytes_a_row = max(sample.bytes / max(sample.rows.height, 1), 1)
-    return ScannedFile(path, size, int((4 * size if packed else size) / bytes_a_row), False, hive)
+    return ScannedFile(path, size, int((4 * size if is_packed(path) else size) / bytes_a_row), False, hive)
 
 
 # ------------------------------------------------------------------------------------------------------

@@ -143,10 +143,25 @@ def _has_header(table: pl.DataFrame) -> bool:
         return False
     below = table.slice(1) if table.height > 1 else table
     kinds = [text_type(values) for values in below.get_columns()]
-    typed = [(v.head(1), t) for v, t in zip(table.get_columns(), kinds, strict=True) if _is_typed(t)]
+    typed = [converts(v.head(1), t) for v, t in zip(table.get_columns(), kinds, strict=True) if _is_typed(t)]
+    texts = [v for v, t in zip(table.get_columns(), kinds, strict=True) if not _is_typed(t)]
+    typed += [v.head(1).drop_nulls().str.contains(form).all() for v in texts if (form := _form(v.slice(1)))]
     if not typed:
         return True
-    return table.height > 1 and any(first.null_count() == 0 and not converts(first, t) for first, t in typed)
+    return table.height > 1 and not all(typed)
+
+
+# Moments that are read as text, but are no names of columns.
+_FORMS = (
+    r"^[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{4}( [0-9]{1,2}:[0-9]{2}(:[0-9]{2})?)?$",
+    r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}[ T][0-9]{1,2}:[0-9]{2}.*(Z|[+-][0-9]{2}(:?[0-9]{2})?)$",
+)
+
+
+def _form(values: pl.Series) -> str | None:
+    """The form that all texts have, if it is one of ``_FORMS``."""
+    texts = values.drop_nulls()
+    return next((form for form in _FORMS if len(texts) and texts.str.contains(form).all()), None)
 
 
 def _is_typed(dtype: pa.DataType) -> bool:

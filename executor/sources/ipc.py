@@ -13,6 +13,7 @@ from executor.sources.errors import opening
 from executor.sources.memory import memory_table
 from executor.sources.parquet import check_same_columns
 from executor.sources.scanned import ScannedFile, ScannedTable, file_size, with_folder_columns
+from planner import types
 from planner.errors import UnsupportedError
 from planner.record import record
 
@@ -52,6 +53,8 @@ def ipc_table(
     reader = IpcReader(storage)
     schemas, files = [], []
     for i, path in enumerate(paths):
+        if "://" not in path:
+            _check_types(path)
         with opening(path, "Arrow IPC"):
             frame = reader.open(path)
             schemas.append(frame.head(0).collect().to_arrow().schema)
@@ -60,6 +63,31 @@ def ipc_table(
         files.append(ScannedFile(path, file_size(path), rows, True, hive[i] if hive else {}))
     schema = with_folder_columns(engine_schema(schemas[0], name), hive)
     return ScannedTable(name, schema, reader, tuple(files))
+
+
+def _check_types(path: str) -> None:
+    """Check that Polars opens a file: it panics over types that it has not, wherever they stand.
+
+    Raises:
+        UnsupportedError: it does not.
+    """
+    with opening(path, "Arrow IPC"), pa.memory_map(path) as source:
+        schema = pa.ipc.open_file(source).schema
+    for column in schema:
+        if not _is_known(column.type):
+            raise UnsupportedError(
+                f'column "{column.name}" of {path} has the type {column.type}, with which the file cannot be read yet'
+            )
+
+
+def _is_known(dtype: pa.DataType) -> bool:
+    if pa.types.is_decimal(dtype):
+        return bool(dtype.precision <= types.MAX_PRECISION)
+    if pa.types.is_list(dtype) or pa.types.is_large_list(dtype) or pa.types.is_fixed_size_list(dtype):
+        return _is_known(dtype.value_type)
+    if pa.types.is_struct(dtype) or pa.types.is_map(dtype):
+        return all(_is_known(dtype.field(i).type) for i in range(dtype.num_fields))
+    return not (pa.types.is_nested(dtype) or pa.types.is_interval(dtype) or pa.types.is_run_end_encoded(dtype))
 
 
 def _is_file_format(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from itertools import pairwise
@@ -15,6 +16,7 @@ from executor.device_frames import DeviceFrame
 from executor.sources.base import conform, conformed, engine_schema, readable
 from planner import types
 from planner.catalog import ColumnStatistics, Split, TableStatistics
+from planner.errors import UnsupportedError
 from planner.record import record
 
 _SAMPLE = 20_000
@@ -108,9 +110,9 @@ def column_statistics(values: pl.Series, dtype: pa.DataType, unique: bool = Fals
         sample = values.gather_every(step) if step > 1 else values
         ndv = estimate_ndv(sample, rows)
     low, high, exact = None, None, False
-    if not (types.normalize(dtype) is None or dtype in (types.NULL, types.BLOB)):
-        low, high = values.min(), values.max()
-        exact = True
+    if not (types.normalize(dtype) is None or dtype in (types.NULL, types.BLOB, types.INTERVAL)):
+        if _is_python(values):
+            low, high, exact = values.min(), values.max(), True
         if types.is_float(dtype):  # NaN is the greatest value in SQL, Polars' max skips it
             if values.is_nan().any():
                 low, high, exact = None, None, False
@@ -118,6 +120,25 @@ def column_statistics(values: pl.Series, dtype: pa.DataType, unique: bool = Fals
         ndv = min(ndv, high - low + 1)
     counted = rows > 0 and ndv == rows and rows <= _SAMPLE
     return ColumnStatistics(low, high, nulls, ndv, width, exact, unique or counted)
+
+
+_FIRST_DAY, _LAST_DAY = (d.toordinal() - dt.date(1970, 1, 1).toordinal() for d in (dt.date.min, dt.date.max))
+
+
+def _is_python(values: pl.Series) -> bool:
+    """Whether Python has every value: its dates and times are of the years 1 to 9999."""
+    match values.dtype:
+        case pl.Date():
+            units = 1
+        case pl.Datetime() as dtype:
+            units = 86_400 * {"ms": 10**3, "us": 10**6, "ns": 10**9}[dtype.time_unit]
+        case _:
+            return True
+    numbers = values.to_physical()
+    low, high = numbers.min(), numbers.max()
+    if not isinstance(low, int) or not isinstance(high, int):
+        return True
+    return low // units >= _FIRST_DAY and high // units <= _LAST_DAY
 
 
 def estimate_ndv(sample: pl.Series, rows: int) -> float:
@@ -154,6 +175,23 @@ def _string_width(values: pl.Series) -> float:
     return 16.0 + float(head) if isinstance(head, (int, float)) else 16.0
 
 
+def _importable(table: pa.Table, name: str) -> pa.Table:
+    """A table with NULLs in place of the columns that no query can read: Polars has not all of their types.
+
+    Raises:
+        UnsupportedError: a column is an INTERVAL, which queries could read.
+    """
+    for i, column in enumerate(table.schema):
+        if column.type == types.INTERVAL:
+            raise UnsupportedError(
+                f'column "{column.name}" of {name} is an INTERVAL, which tables in memory cannot hold yet',
+                hint="leave the column out, or cast it to text",
+            )
+        if types.normalize(column.type) is None:
+            table = table.set_column(i, column.name, pa.nulls(table.num_rows))
+    return table
+
+
 def memory_table(name: str, data: Any, unique: frozenset[str] = frozenset()) -> MemoryTable:
     """A table over Arrow (table, batch, reader, anything with ``__arrow_c_stream__``), Polars, pandas, a dict of
     columns or a list of dicts. Arrow and Polars data are not copied; a Polars frame that is changed in place afterwards
@@ -173,7 +211,7 @@ def memory_table(name: str, data: Any, unique: frozenset[str] = frozenset()) -> 
         return memory_table(name, pa.Table.from_batches([data]), unique)
     elif isinstance(data, pa.Table):
         schema = engine_schema(data.schema, name)
-        return MemoryTable(name, pl.DataFrame(data), schema, unique)
+        return MemoryTable(name, pl.DataFrame(_importable(data, name)), schema, unique)
     elif type(data).__module__.split(".")[0] == "pandas":
         return memory_table(name, pa.Table.from_pandas(data, preserve_index=False), unique)
     elif hasattr(data, "__arrow_c_stream__"):
@@ -181,5 +219,4 @@ def memory_table(name: str, data: Any, unique: frozenset[str] = frozenset()) -> 
     else:
         raise TypeError(f"not a table: {type(data).__name__}")
     return MemoryTable(name, frame, engine_schema(frame.head(0).to_arrow().schema, name), unique)
-
 

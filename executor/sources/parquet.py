@@ -280,13 +280,21 @@ def _chunk_statistics(chunk: pq.ColumnChunkMetaData, dtype: pa.DataType) -> Colu
         return ColumnStatistics(None, None, nulls, exact=True)
     if not statistics.has_min_max or pa.types.is_time(dtype) or pa.types.is_floating(dtype):
         return ColumnStatistics(null_count=nulls)  # footers do not say whether a float column holds NaN
-    low, high = statistics.min, statistics.max
+    try:
+        low, high = _moment(statistics.min), _moment(statistics.max)
+    except (OverflowError, ValueError):  # a date that Python has not: infinity, or after the year 9999
+        return ColumnStatistics(null_count=nulls)
     text = isinstance(low, (str, bytes))
     if isinstance(low, bytes) and types.normalize(dtype) == types.VARCHAR:
         return ColumnStatistics(null_count=nulls)
     if pa.types.is_timestamp(dtype) and dtype.tz is None and getattr(low, "tzinfo", None) is not None:
         low, high = low.replace(tzinfo=None), high.replace(tzinfo=None)
     return ColumnStatistics(low, high, nulls, exact=not text)  # writers may cut long strings
+
+
+def _moment(value: Any) -> Any:
+    """A footer's value; nanoseconds, which come as a class of pandas, cut to microseconds as the reader cuts them."""
+    return value.floor("us").to_pydatetime() if hasattr(value, "to_pydatetime") else value
 
 
 def merge_bounds(groups: Sequence[ColumnStatistics]) -> ColumnStatistics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import polars as pl
@@ -18,6 +19,11 @@ class Text:
 
     data: bytes
     whole: bool
+
+
+def is_packed(path: str) -> bool:
+    """Whether a file is compressed, by its name."""
+    return os.path.splitext(path)[1].lower() in (".gz", ".zst", ".zstd")
 
 
 def read_sample(path: str, rows: int | None, storage: Sequence[tuple[str, str]]) -> Text:

@@ -44,6 +44,10 @@ AGGREGATES = [
     "avg(d)",
     "avg(g)",
     "avg(distinct j)",
+    "avg(distinct coalesce(j, 0))",
+    "avg(distinct coalesce(d, 0))",
+    "bit_xor(distinct u)",
+    "bit_xor(distinct n) filter (where k)",
     "avg(d * e)",
     "avg(b)",
     "avg(1.5)",
@@ -245,3 +249,17 @@ def test_distinct_values_on_a_gpu(counts: str, monkeypatch: pytest.MonkeyPatch) 
     text = compile_fragment(plan, {}, KernelOptions(device="gpu")).explain(optimized=False)
     assert ("UNIQUE" in text) == ("n_unique" not in text) == ("(distinct k)" not in counts)
     assert fake.plans == 1
+
+
+def test_distinct_pairs_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match="DISTINCT"):
+        oracle.session().sql("select corr(distinct g, j) from t")
+
+
+def test_averages_of_distinct_values_without_nulls() -> None:
+    """A column that has no NULL, as its statistics say: before, its rows were counted instead of its values."""
+    session = sqlray.connect()
+    session.sql("create table v as select * from (values (1, 1), (1, 1), (1, 4), (2, 5), (2, 5)) as v(g, i)")
+    rows = session.sql("select g, avg(distinct i), avg(i) from v group by g order by g").fetchall()
+    assert rows == [(1, 2.5, 2.0), (2, 5.0, 5.0)]
+    assert session.sql("select avg(distinct i) from v").fetchall() == [(10 / 3,)]

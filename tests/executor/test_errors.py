@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 import sqlray
-from planner.errors import ExecutionError
+from planner.errors import ExecutionError, UnsupportedError
 from tests.executor import oracle
 
 RAISING = {
@@ -50,6 +50,12 @@ RAISING = {
     "select unhex('zz' || left(s, 0)) from t": "hexadecimal",
     "select chr(-5 - abs(j)) from t": "code of a character",
     "select j << 3 from t": "negative number",
+    "select g // 0.0 from t": "division by zero",
+    "select d // 0.0 from t": "division by zero",
+    "select (f * 1e300)::float from t": "out of range",
+    "select lcm(b, 4) from t": "out of range for BIGINT",
+    "select w * 99999999999999999999999999999999.5 from t": "DECIMAL",
+    r"select (s || '\xZ')::blob from t": "to BLOB",
 }
 
 GUARDED = [
@@ -57,6 +63,11 @@ GUARDED = [
     "select case when j = 0 then 0 else i % j end from t",
     "select coalesce(case when j = 0 then 1 end, i // j) from t",
     "select case when b between -1000 and 1000 then b * 1000 end from t",
+    "select case when w < 1000 then w::decimal(38, 20) end from t",
+    "select case when s = 'abc' then s::blob end from t",
+    "select case when i > 2147483647 then lower('5A')::integer when k then lower('5')::integer end from t",
+    "select case when i > 2147483647 then lower('5A')::integer when k then lower('5')::integer end from t where id < 0",
+    "select case when abs(f) < 10 then (f * 1e30)::float end from t",
     "select case when x similar to '[0-9]+' then x::bigint end from t",
     "select count(*) from t where j <> 0 and i // j > 1",
     "select case when k then case when j > 0 then 100 // j end when not k and j < 0 then 100 % j end from t",
@@ -95,3 +106,15 @@ def test_sums_pass_64_bits() -> None:
 def test_decimal_products_are_exact() -> None:
     sql = "select (1.25::decimal(15, 2) * 0.05::decimal(15, 2))::varchar, sum(1.25::decimal(15,2) * 0.05::decimal(15,2))::varchar"  # noqa: E501
     assert sqlray.sql(sql).fetchall() == [("0.0625", "0.0625")]
+
+
+def test_what_is_too_wide_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="more than 38 digits"):
+        oracle.session().sql("select w % 0.5::decimal(38, 20) from t").fetchall()
+
+
+def test_errors_of_text_show_no_internals() -> None:
+    with pytest.raises(ExecutionError) as raised:
+        oracle.session().sql("select (s || 'é')::blob from t").fetchall()
+    assert "expression" not in str(raised.value)
+    assert raised.value.hint == "TRY_CAST gives NULL instead of an error"

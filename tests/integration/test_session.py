@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 
 import pyarrow as pa
@@ -81,3 +82,32 @@ def test_a_reader_is_read_once_and_queried_twice() -> None:
     reader = pa.table({"a": [1, 2, 3]}).to_reader()  # noqa: F841 - found by name
     assert sqlray.sql("select sum(a) from reader").fetchall() == [(6,)]
     assert sqlray.sql("select count(*) from reader").fetchall() == [(3,)]
+
+
+def test_dates_that_python_has_not(session: sqlray.Session) -> None:
+    """Bounds of such columns are not known; before, the table could not be queried."""
+    days = pa.array([0, 5_000_000, -5_000_000, None], pa.date32())
+    moments = pa.array([0, 2**63 - 1, -(2**63) + 1, None], pa.timestamp("us"))
+    session.register("far", pa.table({"d": days, "t": moments}))
+    found = session.sql("select d, t from far where d > date '1000-01-01' or d is null").to_arrow()
+    assert found.column("d").cast(pa.int32()).to_pylist() == [0, 5_000_000, None]
+    assert found.column("t").cast(pa.int64()).to_pylist() == [0, 2**63 - 1, None]
+
+
+def test_parameters_that_are_no_values(session: sqlray.Session) -> None:
+    pandas = pytest.importorskip("pandas")
+    assert session.sql("select ? is null, ?", params=[pandas.NaT, pandas.Timestamp("2020-01-01")]).fetchall() == [
+        (True, dt.datetime(2020, 1, 1))
+    ]
+    with pytest.raises(BindError, match="time has no SQL type"):
+        session.sql("select ?", params=[dt.time(1, tzinfo=dt.UTC)])
+
+
+def test_columns_are_called_as_functions_are_written(session: sqlray.Session) -> None:
+    names = ["arg_max(a, b)", "arg_min(a, b)", "quantile_cont(a, 0.5)", "quantile_disc(a, 0.5)"]
+    assert session.sql(f"select {', '.join(names)} from (values (1, 2)) as v(a, b)").columns == names
+
+
+def test_a_table_of_intervals_without_rows(session: sqlray.Session) -> None:
+    session.sql("create table spans (i interval)")
+    assert session.sql("select i from spans").fetchall() == []

@@ -30,6 +30,8 @@ FILES = {
     "header_only": "a,b\n",
     "quoted": 'a,b\n1,"x\ny"\n2,"q""q"\n3,"u,v"\n',
     "blank_lines": "a,b\n1,2\n\n3,4\n\n",
+    "blank_lines_and_rows_of_nulls": 'a,b\n\n1,2\n,\n\n"",""\n3,"x\n\ny"\n\n',
+    "blank_lines_and_rows_of_nulls_after_returns": "a;b\r\n1;2\r\n\r\n;\r\n3;4\r\n\r\n",
     "blank_line_of_one_column": "a\n1\n\n3\n",
     "empty_fields": "a,b\n1,2\n,\n3,4\n",
     "codes": "a,b\n007,1\n008,2\n",
@@ -175,3 +177,21 @@ def test_folders_that_cannot_match_are_not_read(tmp_path: Path) -> None:
     assert (others.fetchall(), one.fetchall(), none.fetchall()) == ([(4,)], [(1, 1)], [])
     with pytest.raises(ExecutionError, match="k=2"):
         every.fetchall()
+
+
+def test_packed_rows_of_nulls(tmp_path: Path) -> None:
+    """What looks like an empty line in packed bytes is none."""
+    path = tmp_path / "x.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b\n1,2\n,\n\n3,4\n"))
+    assert sqlray.connect().sql(f"select * from '{path}'").fetchall() == [(1, 2), (None, None), (3, 4)]
+
+
+@pytest.mark.parametrize(
+    "line", ["31/01/2024,x", "2024-01-02 03:04:05+02,x", "2024-01-02T03:04:05.5Z,x", ",31.01.2024"]
+)
+def test_moments_that_stay_text_are_no_names(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"{line}\n{line}\n")
+    assert len(sqlray.connect().sql(f"select * from '{path}'").fetchall()) == 2
+    path.write_text(f"a,b\n{line}\n{line}\n")
+    assert sqlray.connect().sql(f"select * from '{path}'").columns == ["a", "b"]

@@ -9,7 +9,7 @@ import pyarrow.ipc as ipc
 import pytest
 
 import sqlray
-from sqlray import ExecutionError
+from sqlray import ExecutionError, UnsupportedError
 
 TABLE = pa.table({"a": [1, 2, None], "s": ["x", None, "y"], "d": pa.array(["p", "q", "p"]).dictionary_encode()})
 
@@ -64,3 +64,11 @@ def test_files_of_different_columns(tmp_path: Path) -> None:
     _write(tmp_path / "2.arrow", pa.table({"a": ["x"], "s": ["y"], "d": ["z"]}))
     with pytest.raises(ExecutionError, match='column "a" is'):
         sqlray.connect().sql(f"select * from '{tmp_path}'").fetchall()
+
+
+def test_types_that_polars_has_not(tmp_path: Path) -> None:
+    table = pa.table({"x": pa.array([1, None], pa.decimal256(50, 2)), "i": [1, 2]})
+    with pa.ipc.new_file(tmp_path / "x.arrow", table.schema) as file:
+        file.write_table(table)
+    with pytest.raises(UnsupportedError, match="decimal256"):
+        sqlray.connect().sql(f"select i from '{tmp_path}/x.arrow'")
