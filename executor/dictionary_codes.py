@@ -38,6 +38,7 @@ from planner.expr import (
     conjunction,
     is_volatile,
     new_field,
+    substitute,
 )
 from planner.logical import AggregateItem, Item, JoinKind
 from planner.physical import (
@@ -60,6 +61,9 @@ from planner.physical import (
 )
 from planner.record import record
 from planner.tree import transform_up, walk
+
+_VALUE = column(new_field(VALUE, types.VARCHAR))  # in place of the column that is asked about
+_MOST_KNOWN = 256  # tests of a dictionary's values
 
 
 def with_codes(plan: PhysicalPlan) -> PhysicalPlan:
@@ -309,9 +313,20 @@ def _test(expr: Expr, id: ColumnId, code: _Code) -> Expr | None:
 
 def _truths(expr: Expr, id: ColumnId, dictionary: Dictionary) -> list[bool | None] | None:
     """The expression of each value, and of NULL; None where it fails for some: perhaps no row that counts has that."""
+    asked = substitute(expr, {id: _VALUE})
+    known = dictionary.truths
+    if asked in known:
+        return known[asked]
+    if len(known) >= _MOST_KNOWN:  # not cleared: another thread may be about to look
+        known.pop(next(iter(known)), None)
+    found = known[asked] = _found(asked, dictionary)
+    return found
+
+
+def _found(expr: Expr, dictionary: Dictionary) -> list[bool | None] | None:
     rows = pl.DataFrame({VALUE: [*dictionary.values, None]}, schema={VALUE: pl.String})
     try:
-        value = translate(expr, Scope({id: Value(pl.col(VALUE), types.VARCHAR)}))
+        value = translate(expr, Scope({_VALUE.id: Value(pl.col(VALUE), types.VARCHAR)}))
         return rows.with_columns(value.expr.alias(VALUE)).to_series().to_list()  # for each, also if it is a constant
     except (Exception, PanicException):  # of any kind: as text it is computed for the rows that count
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -100,7 +101,8 @@ class View:
 
 @dataclass(slots=True)
 class Catalog:
-    """The named tables and views of a session. Names compare without case and keep the case they were given.
+    """The named tables and views of a session. Names compare without case and keep the case they were given. May be
+    used from several threads.
 
     Args:
         version: how often a name was given or taken.
@@ -108,14 +110,16 @@ class Catalog:
 
     version: int = 0
     _entries: dict[str, tuple[str, Table | View]] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock, repr=False)
 
     def get(self, name: str) -> Table | View | None:
         hit = self._entries.get(name.lower())
         return hit[1] if hit else None
 
     def put(self, name: str, entry: Table | View) -> None:
-        self._entries[name.lower()] = (name, entry)
-        self.version += 1
+        with self._lock:
+            self._entries[name.lower()] = (name, entry)
+            self.version += 1
 
     def drop(self, name: str) -> None:
         """Remove an entry.
@@ -123,9 +127,11 @@ class Catalog:
         Raises:
             BindError: there is none of that name.
         """
-        if self._entries.pop(name.lower(), None) is None:
+        with self._lock:
+            found = self._entries.pop(name.lower(), None)
+            self.version += found is not None
+        if found is None:
             raise self.unknown(name)
-        self.version += 1
 
     def names(self) -> list[str]:
         return sorted(name for name, _ in self._entries.values())

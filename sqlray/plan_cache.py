@@ -10,7 +10,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -113,6 +113,13 @@ class PlanCache:
                 return
             self._kept[key] = kept
             self._shrink(planned.options.plan_cache_size)
+
+    def renew(self, key: Hashable, before: PlannedQuery, now: PlannedQuery) -> None:
+        """Keep a plan in place of the one that it was made of."""
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None and kept.planned is before:
+                self._kept[key] = replace(kept, planned=now)
 
     def shrink(self, size: int) -> None:
         """Let go of all plans but as many, which were asked for last."""

@@ -98,7 +98,10 @@ class Session:
             key = plan_key(query, dialect, params, options)
             kept = self._plans.get(key, find)
             if kept is not None:
-                return self._result(pipeline.plan_again(kept))
+                planned = pipeline.plan_again(kept)
+                if planned is not kept:
+                    self._plans.renew(key, kept, planned)
+                return self._result(planned)
             result: Result | None = None
             statements = parse(query, dialect)
             for syntax in statements:

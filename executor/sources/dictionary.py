@@ -16,6 +16,7 @@ from executor import residents
 from executor.sources.memory import MemoryTable, memory_table
 from planner import types
 from planner.catalog import Split, TableStatistics
+from planner.expr import Expr
 from planner.record import record
 
 LEAST_ROWS = 100_000
@@ -34,10 +35,12 @@ class Dictionary:
     Args:
         values: the code of each is its place.
         table: the same as rows of CODE and VALUE.
+        truths: what was asked of each value, and of NULL; None for what failed for one of them.
     """
 
     values: pl.Series
     table: MemoryTable
+    truths: dict[Expr, list[bool | None] | None] = field(default_factory=dict, repr=False)
 
     @property
     def dtype(self) -> pa.DataType:
