@@ -176,18 +176,17 @@ def trace(plan: PhysicalPlan, id: ColumnId) -> tuple[ScanExec, Field] | None:
 def _uses(plan: PhysicalPlan) -> Counter[int]:
     """How often each node stands in the plan, where a shared subplan counts for each of its parents."""
     order: list[PhysicalPlan] = []
-    seen: set[int] = set()
-
-    def visit(node: PhysicalPlan) -> None:
-        if id(node) not in seen:
-            seen.add(id(node))
-            for child in node.children():
-                visit(child)
-            order.append(node)
-
-    visit(plan)
+    _append_after_inputs(plan, order, set())
     uses = Counter({id(plan): 1})
     for node in reversed(order):
         for child in node.children():
             uses[id(child)] += uses[id(node)]
     return uses
+
+
+def _append_after_inputs(node: PhysicalPlan, order: list[PhysicalPlan], seen: set[int]) -> None:
+    if id(node) not in seen:
+        seen.add(id(node))
+        for child in node.children():
+            _append_after_inputs(child, order, seen)
+        order.append(node)

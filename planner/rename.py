@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from planner.errors import PlanError
 from planner.expr import Column, ColumnId, Expr, Field, column, mint, substitute
@@ -43,59 +43,67 @@ def copy_with_new_ids(plan: LogicalPlan) -> tuple[LogicalPlan, dict[ColumnId, Co
     Columns it reads from outside stay. A CommonSubplan is not copied but read once more: it still runs
     once, unless it depends on a column that is copied.
     """
-    mapping: dict[ColumnId, ColumnId] = {}
-    columns: dict[ColumnId, Expr] = {}  # old id -> the new column
-    memo: dict[int, LogicalPlan] = {}
-    reads = OuterColumns()
+    copy = _Copy()
+    return copy.of(plan), copy.ids
 
-    def renew(item: Field) -> Field:
-        if item.id not in mapping:
-            mapping[item.id] = mint()
-            columns[item.id] = Column(mapping[item.id], item.name, item.dtype)
-        return replace(item, id=mapping[item.id])
 
-    def visit(node: LogicalPlan) -> LogicalPlan:
-        if id(node) not in memo:
-            memo[id(node)] = renewed(node)
-        return memo[id(node)]
+@dataclass(slots=True)
+class _Copy:
+    """Copies of plans with new ids: ``ids`` are the new ones of the old, and ``columns`` the new columns."""
 
-    def renewed(node: LogicalPlan) -> LogicalPlan:
+    ids: dict[ColumnId, ColumnId] = field(default_factory=dict)
+    columns: dict[ColumnId, Expr] = field(default_factory=dict)
+    _known: dict[int, LogicalPlan] = field(default_factory=dict)
+    _reads: OuterColumns = field(default_factory=OuterColumns)
+
+    def of(self, node: LogicalPlan) -> LogicalPlan:
+        if id(node) not in self._known:
+            self._known[id(node)] = self._renewed(node)
+        return self._known[id(node)]
+
+    def _field(self, item: Field) -> Field:
+        if item.id not in self.ids:
+            self.ids[item.id] = mint()
+            self.columns[item.id] = Column(self.ids[item.id], item.name, item.dtype)
+        return replace(item, id=self.ids[item.id])
+
+    def _renewed(self, node: LogicalPlan) -> LogicalPlan:
+        columns = self.columns
         if isinstance(node, CommonSubplan):
-            node = substitute_columns(node, {c: columns[c] for c in reads.of(node) if c in columns})
-            return Project(node, tuple(Item(renew(f), column(f)) for f in node.schema))
-        inputs = [visit(c) for c in node.children()]  # fills ``columns`` with what the expressions read
+            node = substitute_columns(node, {c: columns[c] for c in self._reads.of(node) if c in columns})
+            return Project(node, tuple(Item(self._field(f), column(f)) for f in node.schema))
+        inputs = [self.of(c) for c in node.children()]  # fills ``columns`` with what the expressions read
         if isinstance(node, Scan):
             for item in node.fields:
-                renew(item)
+                self._field(item)
         if isinstance(node, Aggregate):
-            return renewed_aggregate(node, inputs[0])
+            return self._aggregate(node, inputs[0])
         if inputs:
             node = node.with_children(inputs)
         node = _with_substituted(node, columns)
         match node:
             case Scan(_, fields) | Values(fields, _) | Union(_, fields):
-                return replace(node, fields=tuple(renew(f) for f in fields))
+                return replace(node, fields=tuple(map(self._field, fields)))
             case Project(_, items):
-                return replace(node, items=tuple(replace(i, field=renew(i.field)) for i in items))
+                return replace(node, items=tuple(replace(i, field=self._field(i.field)) for i in items))
             case Join() | DependentJoin():
-                return replace(node, mark=renew(node.mark)) if node.mark is not None else node
+                return replace(node, mark=self._field(node.mark)) if node.mark is not None else node
             case RowNumber(_, _, _, item):
-                return replace(node, field=renew(item))
+                return replace(node, field=self._field(item))
             case Filter() | Sort() | Limit():
                 return node
             case _:
                 raise PlanError(f"copy_with_new_ids: not a logical operator: {type(node).__name__}")
 
-    def renewed_aggregate(node: Aggregate, source: LogicalPlan) -> Aggregate:
+    def _aggregate(self, node: Aggregate, source: LogicalPlan) -> Aggregate:
         # Input and keys change together: the schema is looked up by key.
         calls = [
-            a.call.with_expressions([substitute(e, columns) for e in a.call.expressions()]) for a in node.aggregates
+            a.call.with_expressions([substitute(e, self.columns) for e in a.call.expressions()])
+            for a in node.aggregates
         ]
-        fields = [renew(a.field) for a in node.aggregates]
-        keys = tuple(column(renew(node.schema[k.id])) for k in node.keys)
+        fields = [self._field(a.field) for a in node.aggregates]
+        keys = tuple(column(self._field(node.schema[k.id])) for k in node.keys)
         return Aggregate(source, keys, tuple(map(AggregateItem, fields, calls)))
-
-    return visit(plan), mapping
 
 
 def _with_substituted(node: LogicalPlan, mapping: Mapping[ColumnId, Expr]) -> LogicalPlan:

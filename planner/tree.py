@@ -86,25 +86,22 @@ def walk(root: N) -> Iterator[N]:
 
 def pretty(root: N, line: Callable[[N], str]) -> str:
     """The tree as indented text, one ``line(node)`` a node; a shared subtree is printed once and then named."""
-    out: list[str] = []
-    shown: dict[int, int] = {}
     parents: dict[int, int] = {}
     for node in walk(root):
         for child in node.children():
             parents[id(child)] = parents.get(id(child), 0) + 1
-
-    def visit(node: N, depth: int) -> None:
-        shared = parents.get(id(node), 0) > 1
+    out: list[str] = []
+    shown: dict[int, int] = {}
+    waiting = [(root, 0)]
+    while waiting:
+        node, depth = waiting.pop()
         if id(node) in shown:
             out.append("  " * depth + f"(see *{shown[id(node)]})")
-            return
+            continue
         mark = ""
-        if shared:
+        if parents.get(id(node), 0) > 1:
             shown[id(node)] = len(shown) + 1
             mark = f"*{shown[id(node)]} "
         out.append("  " * depth + mark + line(node))
-        for child in node.children():
-            visit(child, depth + 1)
-
-    visit(root, 0)
+        waiting += [(child, depth + 1) for child in reversed(node.children())]
     return "\n".join(out)

@@ -58,24 +58,23 @@ def working_set(plan: PhysicalPlan, estimates: Estimates) -> float:
 def resident_set(plan: PhysicalPlan, estimates: Estimates) -> float:
     """Estimated bytes that ``plan`` holds at its worst moment where every operator has the whole of its inputs before
     it begins and gives its whole output at once, as cuDF's in-memory executor does."""
-    tables = _WorkingSet(estimates)
-    known: dict[int, float] = {}
+    return _resident(plan, _WorkingSet(estimates), {})
 
-    def peak(node: PhysicalPlan) -> float:
-        hit = known.get(id(node))
-        if hit is None:
-            held = worst = 0.0
-            for child in node.children():
-                worst = max(worst, held + peak(child))
-                held += estimates.bytes_or(child, 0.0)
-            if isinstance(node, ScanExec):
-                own = read_bytes(node, scan_statistics(node), estimates)
-            else:
-                own = estimates.bytes_or(node, 0.0)
-            hit = known[id(node)] = max(worst, held + own + tables.own(node))
-        return hit
 
-    return peak(plan)
+def _resident(node: PhysicalPlan, tables: _WorkingSet, known: dict[int, float]) -> float:
+    hit = known.get(id(node))
+    if hit is None:
+        estimates = tables.estimates
+        held = worst = 0.0
+        for child in node.children():
+            worst = max(worst, held + _resident(child, tables, known))
+            held += estimates.bytes_or(child, 0.0)
+        if isinstance(node, ScanExec):
+            own = read_bytes(node, scan_statistics(node), estimates)
+        else:
+            own = estimates.bytes_or(node, 0.0)
+        hit = known[id(node)] = max(worst, held + own + tables.own(node))
+    return hit
 
 
 def scan_statistics(scan: ScanExec) -> TableStatistics:

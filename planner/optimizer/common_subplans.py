@@ -46,7 +46,7 @@ def common_subplans(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan
         return plan
     classes = _Classes(exact=True)
     shared = _read_twice(plan, _groups(plan, classes), classes)
-    return _share(plan, shared, classes) if shared else plan
+    return _Shared(shared, classes).of(plan) if shared else plan
 
 
 def _groups(plan: LogicalPlan, classes: _Classes) -> set[int]:
@@ -59,46 +59,47 @@ def _read_twice(plan: LogicalPlan, candidates: Collection[int], classes: _Classe
     """The candidates that are read more than once when the larger ones around them run once."""
     readers: Counter[int] = Counter()
     seen: set[int] = set()
-
-    def visit(node: LogicalPlan) -> None:
+    waiting = [plan]
+    while waiting:
+        node = waiting.pop()
         number = classes.of(node)
         if number in candidates:
             readers[number] += 1
             if readers[number] > 1:
-                return
+                continue
         elif id(node) in seen:
-            return
+            continue
         seen.add(id(node))
-        for child in node.children():
-            visit(child)
-
-    visit(plan)
+        waiting += reversed(node.children())
     return {number for number, n in readers.items() if n > 1}
 
 
-def _share(plan: LogicalPlan, shared: set[int], classes: _Classes) -> LogicalPlan:
-    bodies: dict[int, CommonSubplan] = {}
-    memo: dict[int, tuple[LogicalPlan, LogicalPlan]] = {}
+@dataclass(slots=True)
+class _Shared:
+    """Plans in which those of the classes ``numbers`` read one common body."""
 
-    def visit(node: LogicalPlan) -> LogicalPlan:
-        hit = memo.get(id(node))
+    numbers: set[int]
+    classes: _Classes
+    _bodies: dict[int, CommonSubplan] = field(default_factory=dict)
+    _known: dict[int, tuple[LogicalPlan, LogicalPlan]] = field(default_factory=dict)
+
+    def of(self, node: LogicalPlan) -> LogicalPlan:
+        hit = self._known.get(id(node))
         if hit is None:
-            number = classes.of(node)
-            result = read(node, number) if number in shared else inside(node)
-            hit = memo[id(node)] = (node, result)
+            number = self.classes.of(node)
+            result = self._reader(node, number) if number in self.numbers else self._inside(node)
+            hit = self._known[id(node)] = (node, result)
         return hit[1]
 
-    def inside(node: LogicalPlan) -> LogicalPlan:
-        return replace_children(node, [visit(c) for c in node.children()])
+    def _inside(self, node: LogicalPlan) -> LogicalPlan:
+        return replace_children(node, [self.of(c) for c in node.children()])
 
-    def read(node: LogicalPlan, number: int) -> LogicalPlan:
-        if number not in bodies:
-            bodies[number] = CommonSubplan(inside(node), f"shared{len(bodies) + 1}")
-        body = bodies[number]
+    def _reader(self, node: LogicalPlan, number: int) -> LogicalPlan:
+        if number not in self._bodies:
+            self._bodies[number] = CommonSubplan(self._inside(node), f"shared{len(self._bodies) + 1}")
+        body = self._bodies[number]
         pairs = zip(node.schema, body.schema, strict=True)
         return Project(body, tuple(Item(own, column(held)) for own, held in pairs))
-
-    return visit(plan)
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -70,19 +71,21 @@ def share_joins(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
     tables = Counter(id(n.table) for n in walk(plan) if isinstance(n, Scan))
     if all(n == 1 for n in tables.values()):
         return plan
-    memo: dict[int, tuple[LogicalPlan, LogicalPlan]] = {}
+    return _visited(plan, False, context.estimator, {})
 
-    def visit(node: LogicalPlan, inside: bool = False) -> LogicalPlan:
-        hit = memo.get(id(node))
-        if hit is None:
-            region = is_region(node)
-            changed = _shared(node, context.estimator) if region and not inside else node
-            within = _inside(changed) if region else ()
-            children = [visit(c, any(c is w for w in within)) for c in changed.children()]
-            hit = memo[id(node)] = (node, replace_children(changed, children))
-        return hit[1]
 
-    return visit(plan)
+def _visited(
+    node: LogicalPlan, inside: bool, estimator: Estimator, memo: dict[int, tuple[LogicalPlan, LogicalPlan]]
+) -> LogicalPlan:
+    """The plan with rows shared in each of its regions; ``inside`` of one its parts are not looked at again."""
+    hit = memo.get(id(node))
+    if hit is None:
+        region = is_region(node)
+        changed = _shared(node, estimator) if region and not inside else node
+        within = _inside(changed) if region else ()
+        children = [_visited(c, any(c is w for w in within), estimator, memo) for c in changed.children()]
+        hit = memo[id(node)] = (node, replace_children(changed, children))
+    return hit[1]
 
 
 def _inside(plan: LogicalPlan) -> tuple[LogicalPlan, ...]:
@@ -136,23 +139,24 @@ def _scanned(scans: Iterable[Scan]) -> list[Expr]:
 
 def _matches(inner: Sequence[Scan], outer: Sequence[Scan]) -> Iterator[Columns]:
     """The ways to find each scan of ``inner`` among ``outer``: the outer column of each inner one."""
-    tries = 0
+    return _extended(inner, outer, frozenset(), {}, itertools.count())
 
-    def extend(i: int, taken: frozenset[int], found: Columns) -> Iterator[Columns]:
-        nonlocal tries
-        if i == len(inner):
-            yield found
-            return
-        for j, other in enumerate(outer):
-            if j in taken or other.table is not inner[i].table or tries >= _MOST_TRIES:
-                continue
-            tries += 1
-            names = {f.name: f for f in other.fields}
-            if all(f.name in names for f in inner[i].fields):
-                twins = {f.id: column(names[f.name]) for f in inner[i].fields}
-                yield from extend(i + 1, taken | {j}, {**found, **twins})
 
-    return extend(0, frozenset(), {})
+def _extended(
+    inner: Sequence[Scan], outer: Sequence[Scan], taken: frozenset[int], found: Columns, tries: itertools.count[int]
+) -> Iterator[Columns]:
+    """The ways to go on from one that has ``found`` the first scans of ``inner`` in as many ``taken`` ones."""
+    if len(taken) == len(inner):
+        yield found
+        return
+    wanted = inner[len(taken)]
+    for j, other in enumerate(outer):
+        if j in taken or other.table is not wanted.table or next(tries) >= _MOST_TRIES:
+            continue
+        names = {f.name: f for f in other.fields}
+        if all(f.name in names for f in wanted.fields):
+            twins = {f.id: column(names[f.name]) for f in wanted.fields}
+            yield from _extended(inner, outer, taken | {j}, {**found, **twins}, tries)
 
 
 def _sharing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 
 from planner.expr import Column, ColumnId, Expr, is_volatile, substitute
 from planner.logical import CommonSubplan, Filter, Item, LogicalPlan, Project, Scan, Values, operators
@@ -26,26 +27,30 @@ def unwrap_subplans(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan
     if CommonSubplan not in operators(plan):
         return plan
     readers = Counter(id(c) for n in walk(plan) for c in n.children() if isinstance(c, CommonSubplan))
-    memo: dict[int, tuple[LogicalPlan, LogicalPlan]] = {}
+    return _Unwrapped(readers).of(plan)
 
-    def visit(node: LogicalPlan) -> LogicalPlan:
-        hit = memo.get(id(node))
+
+@dataclass(slots=True)
+class _Unwrapped:
+    """Plans without the subplans that gain nothing; ``readers`` counts those of each, by identity."""
+
+    readers: Counter[int]
+    _known: dict[int, tuple[LogicalPlan, LogicalPlan]] = field(default_factory=dict)
+
+    def of(self, node: LogicalPlan) -> LogicalPlan:
+        hit = self._known.get(id(node))
         if hit is None:
-            hit = memo[id(node)] = (node, rebuilt(node))
+            hit = self._known[id(node)] = (node, self._rebuilt(node))
         return hit[1]
 
-    def rebuilt(node: LogicalPlan) -> LogicalPlan:
+    def _rebuilt(self, node: LogicalPlan) -> LogicalPlan:
         match node:
-            case CommonSubplan(input) if readers[id(node)] <= 1:
-                return visit(input)
-            case Project(CommonSubplan(input) as common, items) if readers[id(common)] > 1 and _is_cheap(
-                input
-            ):
-                return _copied(visit(input), items)
+            case CommonSubplan(input) if self.readers[id(node)] <= 1:
+                return self.of(input)
+            case Project(CommonSubplan(input) as common, items) if self.readers[id(common)] > 1 and _is_cheap(input):
+                return _copied(self.of(input), items)
             case _:
-                return replace_children(node, [visit(c) for c in node.children()])
-
-    return visit(plan)
+                return replace_children(node, [self.of(c) for c in node.children()])
 
 
 def _is_cheap(plan: LogicalPlan) -> bool:

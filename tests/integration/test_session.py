@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import threading
+import weakref
+from contextlib import suppress
+from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
 import sqlray
 from planner.errors import BindError, SqlrayError
+from tpch_queries import NUMBERS, TABLES, query
 
 
 @pytest.fixture
@@ -111,3 +117,38 @@ def test_columns_are_called_as_functions_are_written(session: sqlray.Session) ->
 def test_a_table_of_intervals_without_rows(session: sqlray.Session) -> None:
     session.sql("create table spans (i interval)")
     assert session.sql("select i from spans").fetchall() == []
+
+
+TPCH = {f"q{n:02}": query(n) for n in NUMBERS}
+OTHER = {
+    "view": "create view v as select a from (select l_orderkey as a from lineitem) as x; select max(a) from v",
+    "common table": "with x as (select l_orderkey as k, count(*) as c from lineitem group by 1) "
+    "select a.k from x as a join x as b on a.k = b.k where a.c > 1 order by a.c limit 3",
+    "set operation": "select l_orderkey from lineitem union all select l_partkey from lineitem order by 1 limit 3",
+    "correlated": "select (select max(o_orderkey) from orders where o_orderkey = l_orderkey) as m, sum(l_tax) "
+    "from lineitem group by 1 having m > 3 order by m limit 2",
+    "error": "select nosuch from lineitem",
+    "insert": "create table z as select * from lineitem limit 5; insert into z select * from lineitem limit 3",
+    "explain": "explain select count(*) from lineitem where l_tax > 0.01",
+    "alias": "select l_tax as t, t + 1 as u from lineitem where u > 1 group by all",
+}
+
+
+@pytest.mark.parametrize("name", [*TPCH, *OTHER])
+def test_tables_go_without_the_garbage_collector(name: str, tpch_data: Path) -> None:
+    """Nothing that a query was made of holds itself: a table of gigabytes would stay with it."""
+    gc.collect()
+    gc.disable()
+    try:
+        with sqlray.connect() as session:
+            for table in TABLES:
+                session.register(table, pl.read_parquet(tpch_data / f"{table}.parquet"))
+            entries = [weakref.ref(session.catalog.get(table)) for table in TABLES]
+            with suppress(SqlrayError):
+                session.sql({**TPCH, **OTHER}[name]).to_arrow()
+            for table in TABLES:
+                session.unregister(table)
+            left = [entry().name for entry in entries if entry() is not None]  # type: ignore[union-attr]
+    finally:
+        gc.enable()
+    assert not left
