@@ -120,16 +120,27 @@ def _create_table(statement: CreateTable, host: Host) -> Result:
         return done("CREATE TABLE")
     if statement.query is None:
         definitions = statement.columns
+        _check_types(definitions)
         frame = pl.DataFrame(schema={c.name: polars_dtype(c.dtype) for c in definitions})
         schema = pa.schema([pa.field(c.name, c.dtype, not c.not_null) for c in definitions])
     else:
         result = host.run_query(statement.query)
         definitions = tuple(ColumnDefinition(f.name, f.type) for f in result.schema)
         _check_names([d.name for d in definitions])
+        _check_types(definitions)
         frame = pl.DataFrame(result.to_arrow())
         schema = pa.schema([pa.field(f.name, f.type) for f in result.schema])
     host.catalog.put(statement.name, _table(statement.name, frame, schema, statement.keys))
     return done("CREATE TABLE")
+
+
+def _check_types(columns: Sequence[ColumnDefinition]) -> None:
+    for item in columns:
+        if item.dtype == types.INTERVAL:
+            raise UnsupportedError(
+                f'the column "{item.name}" is an INTERVAL, which tables in memory cannot hold yet',
+                hint="leave the column out, or cast it to text",
+            )
 
 
 def _check_names(names: Sequence[str]) -> None:
