@@ -12,6 +12,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -21,6 +22,7 @@ from executor.device_frames import DeviceFrame
 from executor.device_types import device_form
 from planner.device_cost import KEPT
 
+_PIECE = 1 << 16  # rows at least that a thread looks up
 SHARE = KEPT  # of the device's memory; what queries compute needs the rest
 
 
@@ -143,8 +145,16 @@ def code_dtype(dictionary: pl.Series) -> pl.DataType:
 
 
 def codes(column: pl.Series, dictionary: pl.Series) -> pl.Series:
-    """Where each value of a column stands in the dictionary."""
-    return column.cast(pl.Enum(dictionary)).to_physical().cast(code_dtype(dictionary))
+    """Where each value of a column stands in the dictionary: looked up on as many threads as the kernels have."""
+    places, dtype = pl.Enum(dictionary), code_dtype(dictionary)
+    step = max(-(-len(column) // pl.thread_pool_size()), _PIECE)
+    pieces = [column.slice(at, step) for at in range(0, max(len(column), 1), step)]
+
+    def look_up(piece: pl.Series) -> pl.Series:
+        return piece.cast(places).to_physical().cast(dtype)
+
+    with ThreadPoolExecutor(len(pieces)) as pool:
+        return pl.concat(list(pool.map(look_up, pieces)), rechunk=True)
 
 
 def _as_held(column: pl.Series) -> pl.Series:
