@@ -242,7 +242,7 @@ class _Attempt:
         code = self.codes.get(item.expr.id) if isinstance(item.expr, Column) else None
         if code is None:
             return Item(item.field, self.expr(item.expr))
-        # Several operators may give a column of one id: the rows of only one of them come together with others.
+        # A column that several operators give under one id is one column: of the same codes, or of none.
         held = self.codes.setdefault(item.field.id, code.renamed(item.field))
         if held.source != code.source:
             self._refuse((held.source, code.source))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from weakref import WeakSet
 
 import polars as pl
 import pyarrow as pa
@@ -19,6 +20,8 @@ from planner.physical import PhysicalPlan, ScanExec
 from planner.record import record
 from planner.statistics import column_width
 from planner.tree import transform_up, walk
+
+_too_large: WeakSet[ParquetTable] = WeakSet()
 
 
 @record(eq=False)
@@ -56,7 +59,11 @@ class HeldFiles:
             return _bytes(self.table, [name])
 
         def load(names: Sequence[str]) -> DeviceFrame:
-            return device_frames.load(self.decoded(names))
+            try:
+                return device_frames.load(self.decoded(names))
+            except MemoryError:
+                _too_large.add(self.table)
+                raise
 
         def read(names: Sequence[str]) -> DeviceFrame:
             copy = residents.loaded_columns(self.table, rows, names, size, load)
@@ -111,8 +118,9 @@ def with_held_files(plan: PhysicalPlan, held: frozenset[ParquetTable]) -> Physic
 
 def worth_holding(plan: PhysicalPlan) -> frozenset[ParquetTable]:
     """The tables whose columns a GPU that runs the plan should keep: those that a query before this one has read too,
-    if all fit into what is set aside for copies."""
-    found = frozenset(table for table, _ in _files(plan) if not table.hive and residents.reads(table) > 1)
+    if all fit into what is set aside for copies, and have never turned out not to."""
+    wanted = (t for t, _ in _files(plan) if not t.hive and t not in _too_large and residents.reads(t) > 1)
+    found = frozenset(wanted)
     needed = sum(_bytes(table, names) for table, names in _files(plan) if table in found)
     return found if needed and needed <= residents.SHARE * device_frames.device_memory() else frozenset()
 
