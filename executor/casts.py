@@ -158,9 +158,9 @@ def _to_decimal(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> V
         number = Value(value.expr.cast(pl.Int8), types.TINYINT, bounds=(0, 1), nullable=value.nullable)
         return _to_decimal(number, dtype, safe, scope)
     if source == types.VARCHAR:
-        stripped = _stripped(value.expr, scope)
         if scope.device == "gpu":
-            return _within_precision(_parse_decimal(stripped, dtype, safe, scope), dtype, safe, scope)
+            parsed = _parse_decimal(_stripped(value.expr, scope), dtype, safe, scope)
+            return _within_precision(parsed, dtype, safe, scope)
         expr = _parsed(value.expr, lambda text: _plain_decimal(_stripped(text, scope), dtype), dtype, safe, scope)
         return Value(expr, dtype, nullable=value.nullable or safe)
     raise _unsupported(source, dtype)
@@ -225,9 +225,8 @@ def _to_float(value: Value, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.
     if source == types.BOOLEAN:
         return value.expr.cast(target)
     if source == types.VARCHAR:
-        stripped = _stripped(value.expr, scope)
         if scope.device == "gpu" and dtype == types.DOUBLE:
-            return parsed_float(stripped, safe, scope)
+            return parsed_float(_stripped(value.expr, scope), safe, scope)
         number = _parsed(value.expr, _plain_number(pl.Float64()), types.DOUBLE, safe, scope)
         return number if dtype == types.DOUBLE else _to_single(number, safe, scope)
     raise _unsupported(source, dtype)
@@ -255,9 +254,9 @@ def _parse_decimal(text: pl.Expr, dtype: pa.DataType, safe: bool, scope: Scope) 
 
 def _parse_integer(text: pl.Expr, dtype: pa.DataType, safe: bool, scope: Scope) -> pl.Expr:
     """Text as an integer. '1.5' and '1e3' are numbers too, and round half away from zero."""
-    stripped, target = _stripped(text, scope), polars_dtype(dtype)
+    target = polars_dtype(dtype)
     if scope.device == "gpu":
-        return _convert(parsed_integer(stripped, safe, scope), pl.Int64(), target, safe, scope)
+        return _convert(parsed_integer(_stripped(text, scope), safe, scope), pl.Int64(), target, safe, scope)
     return _parsed(text, _plain_number(target), dtype, safe, scope)
 
 

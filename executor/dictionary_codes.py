@@ -94,8 +94,8 @@ def _dictionaries(plan: PhysicalPlan) -> Iterable[tuple[ColumnId, Dictionary]]:
         if isinstance(node, ScanExec) and isinstance(node.table, MemoryTable):
             names = Counter(f.name for f in node.fields)
             for item in node.fields:
-                found = dictionary(node.table, item.name)
-                if found is not None and names[item.name] == 1:
+                found = dictionary(node.table, item.name) if names[item.name] == 1 else None
+                if found is not None:
                     yield item.id, found
 
 

@@ -57,6 +57,7 @@ from planner.physical import (
 __all__ = ["KernelOptions", "collect", "compile_fragment", "optimizations", "run_on_device", "stream", "to_arrow"]
 
 T = TypeVar("T")
+Resident = MemoryTable | CodedTable | HeldFiles  # tables of whose columns a GPU keeps copies
 
 
 def compile_fragment(
@@ -207,7 +208,7 @@ def _operator(plan: PhysicalPlan, children: list[Frame], context: Context) -> Fr
 def _scan(plan: ScanExec, context: Context) -> Frame:
     table = cast(Source, plan.table)  # every table of the catalog is one; checking the protocol costs more
     names = list(dict.fromkeys(f.name for f in plan.fields)) or [_narrowest(table)]
-    resident = table if context.device == "gpu" and isinstance(table, (MemoryTable, CodedTable, HeldFiles)) else None
+    resident = table if context.device == "gpu" and isinstance(table, Resident) else None
     read = {f.id: _read_column(f, plan, resident, context.device) for f in plan.fields}
     scope = context.scope(read, plan.bounds)
     splits = remaining_splits(plan, scope)
@@ -224,12 +225,10 @@ def _scan(plan: ScanExec, context: Context) -> Frame:
     return Frame(select(lazy, renamed), columns, rows)
 
 
-def _read_column(
-    item: Field, plan: ScanExec, resident: MemoryTable | CodedTable | HeldFiles | None, device: Device
-) -> Value:
+def _read_column(item: Field, plan: ScanExec, resident: Resident | None, device: Device) -> Value:
     """A column as its source, or the copy that a GPU keeps of a table, gives it."""
-    held = resident is not None and not isinstance(resident, HeldFiles)
-    if device == "gpu" and differs(item) and (not held or item.dtype == types.INTERVAL):
+    held = isinstance(resident, (MemoryTable, CodedTable)) and item.dtype != types.INTERVAL
+    if device == "gpu" and differs(item) and not held:
         raise NotOnDevice(f"columns of {types.type_name(item.dtype)} are read on the CPU")
     scaled = resident is not None and resident.is_scaled_on_device(item.name)
     nullable = item.nullable and item.id not in plan.not_null

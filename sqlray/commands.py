@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from executor.dtypes import polars_dtype
-from executor.sources.memory import MemoryTable
+from executor.sources.memory import MemoryTable, check_holdable
 from planner import types
 from planner.catalog import Catalog, Table, View
 from planner.errors import BindError, ExecutionError, PlanError, UnsupportedError
@@ -136,11 +136,7 @@ def _create_table(statement: CreateTable, host: Host) -> Result:
 
 def _check_types(columns: Sequence[ColumnDefinition]) -> None:
     for item in columns:
-        if item.dtype == types.INTERVAL:
-            raise UnsupportedError(
-                f'the column "{item.name}" is an INTERVAL, which tables in memory cannot hold yet',
-                hint="leave the column out, or cast it to text",
-            )
+        check_holdable(item.dtype, f'the column "{item.name}"')
 
 
 def _check_names(names: Sequence[str]) -> None:

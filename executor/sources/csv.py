@@ -21,6 +21,7 @@ from executor.dtypes import polars_dtype
 from executor.sources.base import Source
 from executor.sources.csv_sniff import Dialect, Sample, sniff
 from executor.sources.errors import opening
+from executor.sources.parquet import FileKey, file_key
 from executor.sources.scanned import (
     ScannedFile,
     ScannedTable,
@@ -79,7 +80,8 @@ class CsvReader:
             return self.open(path).head(8_192).collect()
 
 
-_blank_lines: dict[tuple[str, int, int], bool] = {}
+_blank_lines: dict[FileKey, bool] = {}
+_empty_records: dict[tuple[FileKey, Dialect], bool] = {}
 
 
 def has_blank_lines(path: str) -> bool:
@@ -87,15 +89,14 @@ def has_blank_lines(path: str) -> bool:
     if "://" in path:
         return False
     with opening(path, "CSV"):
-        stat = os.stat(path)
-        key = (path, stat.st_mtime_ns, stat.st_size)
+        key = file_key(path)
         if key not in _blank_lines:
             if is_packed(path):
                 text = read_sample(path, None, ()).data
             else:
                 with open(path, "rb") as file:
                     text = file.read(_SEARCHED)
-                    if stat.st_size > 2 * _SEARCHED:
+                    if key[2] > 2 * _SEARCHED:
                         file.seek(-_SEARCHED, os.SEEK_END)
                     text += file.read()
             _blank_lines[key] = text.startswith((b"\n", b"\r\n")) or any(b in text for b in _BLANK_LINES)
@@ -104,15 +105,22 @@ def has_blank_lines(path: str) -> bool:
 
 def _has_empty_records(path: str, dialect: Dialect) -> bool:
     """Whether a record has no value that is not NULL: the parser makes the same rows of it as of an empty line."""
+    with opening(path, "CSV"):
+        key = file_key(path), dialect
+        if key not in _empty_records:
+            _empty_records[key] = _search_empty_record(path, dialect)
+    return _empty_records[key]
+
+
+def _search_empty_record(path: str, dialect: Dialect) -> bool:
     quote = re.escape(dialect.quote.encode())
     value = b"|".join(re.escape(null.encode()) for null in dialect.nulls)
     value = b"(?:%b(?:%b)%b|%b)" % (quote, value, quote, value)
     record = re.compile(b"^%b(?:%b%b)+\r?$" % (value, re.escape(dialect.delimiter.encode()), value), re.MULTILINE)
-    with opening(path, "CSV"):
-        if is_packed(path):
-            return record.search(read_sample(path, None, ()).data) is not None
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            return record.search(text) is not None
+    if is_packed(path):
+        return record.search(read_sample(path, None, ()).data) is not None
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return record.search(text) is not None
 
 
 def _without_blank_lines(path: str, dialect: Dialect) -> io.BytesIO:

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from executor import device_frames, residents
 from executor.device_frames import DeviceFrame
+from executor.dtypes import polars_dtype
 from executor.sources.memory import MemoryTable
 from executor.sources.parquet import ParquetTable
 from executor.value import Store, Value, with_store
-from planner import types
 from planner.catalog import Split, TableStatistics
 from planner.physical import PhysicalPlan, ScanExec
 from planner.record import record
@@ -82,8 +82,7 @@ class HeldFiles:
 
     def is_scaled_on_device(self, column: str) -> bool:
         """Whether ``scan_on_device`` gives a decimal column as scaled integers."""
-        dtype = self.schema.field(column).type
-        return types.is_decimal(dtype) and dtype.precision <= 18
+        return residents.is_scaled(polars_dtype(self.schema.field(column).type))
 
     def _ranges(self, splits: Sequence[Split]) -> list[tuple[int, int]]:
         """Splits as ranges of the table's rows: the first, and how many."""
@@ -119,10 +118,13 @@ def with_held_files(plan: PhysicalPlan, held: frozenset[ParquetTable]) -> Physic
 def worth_holding(plan: PhysicalPlan) -> frozenset[ParquetTable]:
     """The tables whose columns a GPU that runs the plan should keep: those that a query before this one has read too,
     if all fit into what is set aside for copies, and have never turned out not to."""
-    wanted = (t for t, _ in _files(plan) if not t.hive and t not in _too_large and residents.reads(t) > 1)
-    found = frozenset(wanted)
-    needed = sum(_bytes(table, names) for table, names in _files(plan) if table in found)
-    return found if needed and needed <= residents.SHARE * device_frames.device_memory() else frozenset()
+    found = {
+        table: _bytes(table, names)
+        for table, names in _files(plan)
+        if not table.hive and table not in _too_large and residents.reads(table) > 1
+    }
+    fit = found and sum(found.values()) <= residents.SHARE * device_frames.device_memory()
+    return frozenset(found if fit else ())
 
 
 def _files(plan: PhysicalPlan) -> Iterable[tuple[ParquetTable, set[str]]]:

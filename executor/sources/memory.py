@@ -175,6 +175,19 @@ def _string_width(values: pl.Series) -> float:
     return 16.0 + float(head) if isinstance(head, (int, float)) else 16.0
 
 
+def check_holdable(dtype: pa.DataType, column: str) -> None:
+    """Check that a table in memory can hold a column, which errors call ``column``.
+
+    Raises:
+        UnsupportedError: it is an INTERVAL.
+    """
+    if dtype == types.INTERVAL:
+        raise UnsupportedError(
+            f"{column} is an INTERVAL, which tables in memory cannot hold yet",
+            hint="leave the column out, or cast it to text",
+        )
+
+
 def _importable(table: pa.Table, name: str) -> pa.Table:
     """A table with NULLs in place of the columns that no query can read: Polars has not all of their types.
 
@@ -182,11 +195,7 @@ def _importable(table: pa.Table, name: str) -> pa.Table:
         UnsupportedError: a column is an INTERVAL, which queries could read.
     """
     for i, column in enumerate(table.schema):
-        if column.type == types.INTERVAL:
-            raise UnsupportedError(
-                f'column "{column.name}" of {name} is an INTERVAL, which tables in memory cannot hold yet',
-                hint="leave the column out, or cast it to text",
-            )
+        check_holdable(column.type, f'column "{column.name}" of {name}')
         if types.normalize(column.type) is None:
             table = table.set_column(i, column.name, pa.nulls(table.num_rows))
     return table
