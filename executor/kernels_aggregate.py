@@ -53,6 +53,8 @@ from planner.physical import AggregateExec
 
 # No task reads more rows than this: it bounds what a 128-bit sum of 64-bit values can reach, with room to spare.
 _MANY_ROWS = 2**48
+SETTINGS = frozenset({"quantile_cont", "quantile_disc", "string_agg"})
+"""Aggregates whose second argument is a constant, and no value of a row."""
 _LIKELY = 1000  # times what fits: values are far from their bounds, and rows from theirs
 
 
@@ -217,8 +219,9 @@ def _argument(call: AggregateCall, group: Group) -> Argument:
     if test is not None:
         first = values[0]
         values[0] = replace(first, expr=pl.when(test).then(first.expr), nullable=True, is_literal=False, literal=None)
-    if not any(v.expr.meta.root_names() for v in values):
-        values[0] = _per_row(values[0], group)
+    for i, value in enumerate(values):
+        if not value.expr.meta.root_names() and (i == 0 or call.name not in SETTINGS):
+            values[i] = _per_row(value, group)
     return Argument(call, tuple(values), test, group)
 
 

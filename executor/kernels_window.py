@@ -20,7 +20,7 @@ from executor.dtypes import polars_dtype
 from executor.expressions import translate
 from executor.frame import Context, Frame, stored
 from executor.intervals import interval_length
-from executor.kernels_aggregate import aggregate_value, as_integer, summed
+from executor.kernels_aggregate import SETTINGS, aggregate_value, as_integer, summed
 from executor.kernels_sort import sort_by
 from executor.value import (
     NotOnDevice,
@@ -300,9 +300,9 @@ def _at_extreme(largest: bool) -> _Framed:
 
 
 def _moment(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute]:
-    y = inputs.add(_argument(call, inputs).expr)
-    x = inputs.name(call.args[1]) if len(call.args) > 1 else y
-    return Value(pl.col(_ALL), call.dtype), functions.moment(y, x, frame, call.name)
+    others = [inputs.name(e) for e in call.args[1:]]
+    columns = [inputs.add(_argument(call, inputs).expr), *others]
+    return Value(pl.col(_ALL), call.dtype), functions.moment(columns, frame, call.name)
 
 
 def _product(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute]:
@@ -413,8 +413,9 @@ def _written_out(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> t
     """An aggregate by the kernels of GROUP BY, over the rows of each frame."""
     columns: dict[Expr, Column] = {}
     values = {}
+    settings = call.args[1:] if call.name in SETTINGS else ()
     for expr in call.expressions():
-        if isinstance(expr, Literal) or expr in columns:
+        if expr in columns or expr in settings:
             continue
         _, value = inputs.value(expr)
         item = new_field("argument", value.dtype, value.nullable)

@@ -246,7 +246,7 @@ def extreme(value: str, frame: FrameColumns, largest: bool) -> Compute:
         found = _folded(layout, ranks, frame, none, combine, running).astype(np.int64)
         empty = _values(layout, value, frame) == 0
         if direct:
-            return _null_where(pl.Series(found).cast(values.dtype), empty)
+            return pl.Series(np.where(empty, 0, found)).cast(values.dtype).set(pl.Series(empty), None)
         row_of = np.zeros(layout.size, dtype=np.int64)
         row_of[numbers.to_numpy()] = layout.rows
         return _take(values, np.where(empty, -1, row_of[np.where(empty, 0, found)]))
@@ -300,40 +300,47 @@ def _folded(
     return np.where(end > start, upto[np.maximum(end - 1, 0)], empty)
 
 
-def moment(y: str, x: str, frame: FrameColumns, name: str) -> Compute:
-    """Variances, covariances and their like, from means and products of distances that are combined (Chan et al. 1979).
-    Rows where one of the two is NULL do not count; of one column ``x`` is ``y``."""
+def moment(columns: Sequence[str], frame: FrameColumns, name: str) -> Compute:
+    """Variances of one column, covariances and correlation of two, from means and products of distances from them,
+    which are combined (Chan et al. 1979). Rows where one of the two is NULL do not count."""
+    pairs = [(0, 0)] if len(columns) == 1 else [(0, 1), (0, 0), (1, 1)]
+    means = slice(1, 1 + len(columns))
 
     def combine(a: Sequence[npt.NDArray[Any]], b: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         n, m = a[0], b[0]
         both = n + m
-        part = np.where(both > 0, m / np.maximum(both, 1.0), 0.0)
-        far = [other - mean for mean, other in zip(a[1:3], b[1:3], strict=True)]
-        means = [mean + d * part for mean, d in zip(a[1:3], far, strict=True)]
-        products = (far[0] * far[1], far[0] * far[0], far[1] * far[1])
-        sums = [s + t + p * n * part for s, t, p in zip(a[3:], b[3:], products, strict=True)]
-        return [both, *means, *sums]
+        part = m / np.maximum(both, 1.0)
+        far = [other - mean for mean, other in zip(a[means], b[means], strict=True)]
+        shared = n * part
+        sums = zip(a[means.stop :], b[means.stop :], pairs, strict=True)
+        return [
+            both,
+            *(mean + d * part for mean, d in zip(a[means], far, strict=True)),
+            *(s + t + far[i] * far[j] * shared for s, t, (i, j) in sums),
+        ]
 
     def compute(layout: Layout) -> pl.Series:
-        columns = [layout.columns[name] for name in (y, x)]
-        counts = (columns[0].is_not_null() & columns[1].is_not_null()).to_numpy()
-        values = [np.where(counts, c.fill_null(0.0).to_numpy(), 0.0) for c in columns]
+        read = [layout.columns[c] for c in columns]
+        counts = np.logical_and.reduce([c.is_not_null().to_numpy() for c in read])
+        values = [np.where(counts, c.fill_null(0.0).to_numpy(), 0.0) for c in read]
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            none = np.where(np.isfinite(values[0] + values[1]), 0.0, np.nan)  # of one row that is infinite
-            states = [counts.astype(np.float64), *values, none, none, none]
-            number, _, _, both, of_y, of_x = fold(states, [0.0] * 6, combine, layout.frame(frame))
-            made, least = _MOMENTS[name](number, both, of_y, of_x)
-            return _null_where(pl.Series(made), number <= least)
+            none = np.where(np.isfinite(sum(values)), 0.0, np.nan)  # of one row that is infinite
+            states = [counts.astype(np.float64), *values, *(none for _ in pairs)]
+            found = fold(states, [0.0] * len(states), combine, layout.frame(frame))
+            made, least = _MOMENTS[name](found[0], *found[means.stop :])
+            return _null_where(pl.Series(made), found[0] <= least)
 
     return compute
 
 
-_Arrays = tuple[npt.NDArray[Any], int]  # and the number of rows that is too few
-_MOMENTS: Mapping[str, Callable[..., _Arrays]] = {
-    "var_samp": lambda n, both, y, x: (y / np.maximum(n - 1, 1), 1),
-    "var_pop": lambda n, both, y, x: (y / np.maximum(n, 1), 0),
-    "stddev_samp": lambda n, both, y, x: (np.sqrt(y / np.maximum(n - 1, 1)), 1),
-    "stddev_pop": lambda n, both, y, x: (np.sqrt(y / np.maximum(n, 1)), 0),
+_Moment = Callable[
+    ..., tuple[npt.NDArray[Any], int]
+]  # of the number of rows and the products; and how many are too few
+_MOMENTS: Mapping[str, _Moment] = {
+    "var_samp": lambda n, square: (square / np.maximum(n - 1, 1), 1),
+    "var_pop": lambda n, square: (square / np.maximum(n, 1), 0),
+    "stddev_samp": lambda n, square: (np.sqrt(square / np.maximum(n - 1, 1)), 1),
+    "stddev_pop": lambda n, square: (np.sqrt(square / np.maximum(n, 1)), 0),
     "covar_samp": lambda n, both, y, x: (both / np.maximum(n - 1, 1), 1),
     "covar_pop": lambda n, both, y, x: (both / np.maximum(n, 1), 0),
     "corr": lambda n, both, y, x: (both / np.sqrt(y * x), 0),
@@ -366,11 +373,8 @@ def quantile_cont(value: str, frame: FrameColumns, fraction: float, between: Cal
         rows = pl.DataFrame(
             [_take(values, np.where(number == 0, -1, f)).alias(n) for n, f in zip(("low", "high"), found, strict=True)]
         )
-        return (
-            rows.with_columns(pl.Series("place", place))
-            .select(between(*map(pl.col, rows.columns), pl.col("place")))
-            .to_series()
-        )
+        rows = rows.with_columns(pl.Series("place", place))
+        return rows.select(between(pl.col("low"), pl.col("high"), pl.col("place"))).to_series()
 
     return compute
 

@@ -1,7 +1,7 @@
 """Values by their place in the order of a frame: its n-th smallest one, and how many are below another.
 
-For all rows at once, by a wavelet matrix (Claude, Navarro and Ordóñez 2015): the numbers of a column are parted by their
-highest bit, then by the next, and a range of positions becomes one of zeros and one of ones each time.
+For all rows at once, by a wavelet matrix (Claude, Navarro and Ordóñez 2015): the numbers of a column are parted by
+their highest bit, then by the next, and a range of positions becomes one of zeros and one of ones each time.
 """
 
 from __future__ import annotations
