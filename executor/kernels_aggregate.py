@@ -28,7 +28,7 @@ from executor.aggregate_parts import (
 from executor.aggregates_gpu import GPU_FORMS, Strings, join_strings, one_of_each
 from executor.arithmetic import divide, to_float
 from executor.checks import Failure, checked, strict_cast
-from executor.dtypes import polars_dtype
+from executor.dtypes import device_dtype, polars_dtype
 from executor.expressions import largest, translate
 from executor.frame import Context, Frame, stored
 from executor.value import (
@@ -221,14 +221,15 @@ def _argument(call: AggregateCall, group: Group) -> Argument:
         values[0] = replace(first, expr=pl.when(test).then(first.expr), nullable=True, is_literal=False, literal=None)
     for i, value in enumerate(values):
         if not value.expr.meta.root_names() and (i == 0 or call.name not in SETTINGS):
-            values[i] = _per_row(value, group)
+            values[i] = _per_row(value, group, len(values) > 1 and call.name not in SETTINGS)
     return Argument(call, tuple(values), test, group)
 
 
-def _per_row(value: Value, group: Group) -> Value:
+def _per_row(value: Value, group: Group, beside_others: bool) -> Value:
     """A constant argument once a row: Polars would take it once a group."""
-    if group.device == "gpu":
-        return replace(value, expr=group.rows.column(value.expr), is_literal=False, literal=None)
+    if group.device == "gpu" or beside_others:  # which Polars filters and sorts as one value
+        column = value.expr.cast(device_dtype(value.dtype, group.device)) if value.is_literal else value.expr
+        return replace(value, expr=group.rows.column(column), is_literal=False, literal=None)
     repeated = pl.repeat(value.expr, pl.len())
     if value.is_literal and value.literal is None:
         repeated = pl.repeat(None, pl.len(), dtype=polars_dtype(value.dtype))
