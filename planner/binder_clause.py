@@ -19,10 +19,11 @@ from sqlglot import exp
 from planner import coercion, evaluate
 from planner.binder_aggregates import bind_aggregate_call
 from planner.binder_expressions import bind_condition, bind_expression, located
+from planner.binder_regroup import Grouping
 from planner.binder_scope import Environment, FromScope, OuterScope, find_in, unknown_column
 from planner.binder_subquery import Attachment, bind_exists, bind_quantified, bind_scalar
 from planner.errors import SqlrayError
-from planner.expr import AggregateCall, ColumnId, Expr, Literal, column, columns_of, new_field
+from planner.expr import AggregateCall, Column, ColumnId, Expr, Literal, column, columns_of, new_field
 from planner.functions_aggregate import value_of_no_rows
 from planner.logical import AggregateItem
 from planner.record import record
@@ -71,6 +72,7 @@ class ClauseScope:
         aliases_of: the scope around an aggregate, in which aliases are bound.
         aggregates: where aggregates go; None where they are not allowed.
         known: the subqueries of GROUP BY, which mean the same where they stand again.
+        grouping: the keys of GROUP BY, which GROUPING(…) asks for; None where it cannot stand.
         prefers_alias: whether an alias goes before a column of its name (HAVING: before one that is no key).
     """
 
@@ -82,6 +84,7 @@ class ClauseScope:
     aggregates: Aggregates | None = None
     prefers_alias: Callable[[ColumnId], bool] | None = None
     aliases_of: ClauseScope | None = None
+    grouping: Grouping | None = None
     known: list[BoundSubquery] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     bound: list[BoundSubquery] = field(default_factory=list)
@@ -158,6 +161,34 @@ class ClauseScope:
             raise self.env.unsupported("an aggregate of an alias that is a subquery is not supported", node)
         self.aggregates.attachments += inner.attachments
         return self.aggregates.add(call, call.name)
+
+    def bind_grouping(self, node: exp.Expression) -> Expr:
+        """GROUPING(…) of keys of this query, or of one around it."""
+        if len(node.expressions) > 63:
+            raise self.env.error("GROUPING takes 63 arguments at most", node)
+        if self.grouping is not None and self.grouping.keys:
+            found = [self._grouping_key(a, self.grouping) for a in node.expressions]
+            if None not in found:
+                keys = tuple(key for key in found if key is not None)
+                return self.grouping.bits(keys or self.grouping.columns)
+            if self.outer is None:
+                place = node.expressions[found.index(None)]
+                raise self.env.error("an argument of GROUPING must be a key of GROUP BY", place)
+        if self.outer is not None:
+            return self.outer.bind_grouping(node)
+        if self.grouping is None:
+            raise self.env.error(f"{self.clause} cannot contain GROUPING", node)
+        raise self.env.error("GROUPING needs a GROUP BY with keys", node)
+
+    def _grouping_key(self, node: exp.Expression, grouping: Grouping) -> Column | None:
+        """The key that an argument of GROUPING is: as GROUP BY names it, or by its expression."""
+        if isinstance(node, exp.Column) and node.args.get("table") is None:
+            named = grouping.named.get(node.name.lower())
+            if named is not None:
+                return named
+        expr = self.expression(node)
+        # An alias of a key is the key's column already.
+        return grouping.keys.get(expr) or next((key for key in grouping.columns if key == expr), None)
 
     def parameter(self, node: exp.Expression) -> Literal:
         return parameter(node, self.env)

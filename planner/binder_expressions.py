@@ -586,6 +586,8 @@ _BINDERS: dict[type[exp.Expression], _Binder] = {
     exp.WithinGroup: lambda node, scope: scope.bind_aggregate(node),
     exp.IgnoreNulls: lambda node, scope: scope.bind_aggregate(node),
     exp.RespectNulls: lambda node, scope: scope.bind_aggregate(node),
+    exp.Grouping: lambda node, scope: scope.bind_grouping(node),
+    exp.GroupingId: lambda node, scope: scope.bind_grouping(node),
     # known, and not supported yet
     exp.Window: _refused("a window function (OVER)"),
     exp.Array: _refused("a list"),

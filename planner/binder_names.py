@@ -86,6 +86,8 @@ def _text(node: exp.Expression | None, sql: str) -> str:
             return _text(node.this, sql) + (" DESC" if node.args.get("desc") else "")
         case exp.Extract() | exp.Window():
             return str(node.sql("duckdb"))
+        case exp.Grouping() | exp.GroupingId():
+            return f"GROUPING({_list(node.expressions, sql)})"
         case exp.Func():
             return _function(node, sql)
         case _:

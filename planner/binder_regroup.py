@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
+from planner import types
+from planner.binder_grouping_sets import aggregate, aggregate_by_sets
 from planner.binder_scope import Environment, FromScope
 from planner.binder_subquery import Attachment
-from planner.expr import Column, ColumnId, Expr, column, columns_of, new_field
-from planner.logical import Item, LogicalPlan, Project, passthrough
+from planner.expr import Cast, Column, ColumnId, Expr, Field, Literal, column, columns_of, new_field
+from planner.logical import AggregateItem, Item, LogicalPlan, Project, passthrough
 from planner.optimizer.nullability import can_be_null, nullable_columns
 from planner.tree import transform_down, transform_up, walk
 
@@ -23,6 +25,9 @@ class Grouping:
         active: whether the query groups at all (an aggregate alone makes it group too).
         keys: each key's column, by the expression that the query wrote for it.
         computed: the keys that are no columns of FROM, projected beneath the Aggregate.
+        sets: the grouping sets, if there are several: the keys then have other columns above than beneath.
+        named: the keys that GROUP BY names by the alias of an item.
+        calls: the column of each different GROUPING(…), by its arguments.
         visible: the Aggregate's columns, once it is built.
         subqueries: the columns of subqueries in the keys, beneath the Aggregate.
     """
@@ -32,8 +37,12 @@ class Grouping:
     active: bool = False
     keys: dict[Expr, Column] = field(default_factory=dict)
     computed: list[Item] = field(default_factory=list)
+    sets: tuple[tuple[Column, ...], ...] = ()
+    named: dict[str, Column] = field(default_factory=dict)
+    calls: dict[tuple[Column, ...], Field] = field(default_factory=dict)
     visible: frozenset[ColumnId] | None = None
     subqueries: frozenset[ColumnId] = frozenset()
+    _beneath: frozenset[ColumnId] = frozenset()
     _source_ids: frozenset[ColumnId] | None = None
 
     @property
@@ -61,6 +70,32 @@ class Grouping:
         nullable = nullable_columns((plan.schema,))
         items = [Item(replace(i.field, nullable=can_be_null(i.expr, nullable)), i.expr) for i in self.computed]
         return Project(plan, (*passthrough(plan.schema.fields), *items))
+
+    def by_sets(self, columns: Sequence[Column], sets: Sequence[tuple[int, ...]]) -> None:
+        """Says which sets the keys make, each by its positions among ``columns``."""
+        if len(sets) > 1:
+            self.sets = tuple(tuple(dict.fromkeys(columns[at] for at in s)) for s in sets)
+
+    def bits(self, keys: tuple[Column, ...]) -> Expr:
+        """GROUPING of keys: a column of the Aggregate, or 0 where every row is grouped by all of them."""
+        if not self.sets:
+            return Cast(Literal(0, types.BIGINT), types.BIGINT)
+        if keys not in self.calls:
+            self.calls[keys] = new_field("grouping", types.BIGINT, nullable=False)
+        return column(self.calls[keys])
+
+    def aggregate(self, plan: LogicalPlan, items: tuple[AggregateItem, ...]) -> LogicalPlan:
+        """The groups of ``plan``; from here on expressions are to be rewritten."""
+        if self.sets:
+            groups = aggregate_by_sets(plan, self.sets, items, self.calls)
+            plan, above = groups.plan, groups.keys
+            self._beneath = frozenset(above)
+            self.keys = {expr: above[key.id] for expr, key in self.keys.items()}
+            self.keys |= {column(item.field): above[item.field.id] for item in self.computed}
+        else:
+            plan = aggregate(plan, self.columns, items)
+        self.visible = plan.schema.ids
+        return plan
 
     @property
     def source_ids(self) -> frozenset[ColumnId]:
@@ -98,19 +133,24 @@ class Grouping:
         hidden = self._hidden(frozenset(attachment.captured))
         if not hidden:
             return attachment
-        plan = transform_up(attachment.plan, self._rewritten_node) if self.computed else attachment.plan
+        plan = transform_up(attachment.plan, self._rewritten_node) if self._replaces else attachment.plan
         read = columns_of(*(e for node in walk(plan) for e in node.expressions()))
         for id in hidden:
             if id in read:
                 self._refuse(id, None, {id: attachment.captured[id]})
         captured = {id: place for id, place in attachment.captured.items() if id not in hidden}
         place = next(iter(attachment.captured.values()))
-        captured |= {item.field.id: place for item in self.computed if item.field.id in read}
+        captured |= {key.id: place for key in self.keys.values() if key.id in read}
         return replace(attachment, plan=plan, captured=captured)
+
+    @property
+    def _replaces(self) -> bool:
+        """Whether some key has another column above the Aggregate than its expression."""
+        return bool(self.computed or self.sets)
 
     def _substituted(self, expr: Expr) -> Expr:
         """Subexpressions that are keys replaced by the keys' columns, the largest first."""
-        if not self.computed:
+        if not self._replaces:
             return expr
         return transform_down(expr, lambda part: self.keys.get(part, part))
 
@@ -120,9 +160,9 @@ class Grouping:
         return node if all(a is b for a, b in zip(old, new, strict=True)) else node.with_expressions(new)
 
     def _hidden(self, ids: frozenset[ColumnId]) -> frozenset[ColumnId]:
-        """Those of ``ids`` that are FROM's and do not come out of the Aggregate."""
+        """Those of ``ids`` that are FROM's, or keys beneath, and do not come out of the Aggregate."""
         assert self.visible is not None
-        return (ids & (self.source_ids | self.subqueries)) - self.visible
+        return (ids & (self.source_ids | self.subqueries | self._beneath)) - self.visible
 
     def _refuse(self, id: ColumnId, expr: Expr | None, places: Mapping[ColumnId, exp.Expression]) -> None:
         if id in self.subqueries:

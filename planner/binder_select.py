@@ -18,6 +18,7 @@ from sqlglot import exp
 from planner import types
 from planner.binder_clause import Aggregates, ClauseScope, FindAlias
 from planner.binder_from import bind_from
+from planner.binder_grouping_sets import grouping_sets
 from planner.binder_names import output_name
 from planner.binder_order import (
     apply_modifiers,
@@ -116,7 +117,9 @@ class _Select:
             self._where(args["where"].this)
         self.grouping = Grouping(self.env, self.source)
         earlier = partial(_earlier_alias, self.items, self.bound)
-        self.scope = ClauseScope(self.env, "SELECT", self.source, self.outer, earlier, self.aggregates)
+        self.scope = ClauseScope(
+            self.env, "SELECT", self.source, self.outer, earlier, self.aggregates, grouping=self.grouping
+        )
         if args.get("group") is not None:
             self._group(args["group"])
         for item in self.items:
@@ -136,22 +139,14 @@ class _Select:
         self.plan = Filter(attach_all(self.plan, scope.attachments), predicate)
 
     def _group(self, node: exp.Group) -> None:
-        for key, what in (
-            ("grouping_sets", "GROUPING SETS"),
-            ("rollup", "ROLLUP"),
-            ("cube", "CUBE"),
-            ("totals", "TOTALS"),
-        ):
-            if node.args.get(key):
-                raise self.env.unsupported(f"{what} is not supported yet", node)
         scope = ClauseScope(self.env, "GROUP BY", self.source, self.outer, self._aliases())
+        syntax = grouping_sets(node, self.env)
         if not node.expressions and not node.args.get("all"):
             raise ParseError("GROUP BY needs a key", sql=self.env.sql)
         self.grouping.active = True
         if node.args.get("all"):
             self._group_by_all(scope)
-        for key in node.expressions:
-            self._group_key(key, scope)
+        self.grouping.by_sets([self._group_key(key, scope) for key in syntax.keys], syntax.sets)
         self.plan = self.grouping.project(attach_all(self.plan, scope.attachments))
         self.grouping.subqueries = frozenset().union(*(a.produced for a in scope.attachments))
         self.scope.known = scope.bound
@@ -175,25 +170,15 @@ class _Select:
                     item.key = self.grouping.add(expr, item.name)
         self.grouping.active = bool(self.grouping.keys)
 
-    def _group_key(self, node: exp.Expression, scope: ClauseScope) -> None:
-        while isinstance(node, exp.Paren):
-            node = node.this
-        if isinstance(node, exp.Tuple):
-            for part in node.expressions:
-                self._group_key(part, scope)
-            return
-        if isinstance(node, exp.Rollup | exp.Cube | exp.GroupingSets):
-            what = {"groupingsets": "GROUPING SETS"}.get(node.key, node.key.upper())
-            raise self.env.unsupported(f"{what} is not supported yet", node)
+    def _group_key(self, node: exp.Expression, scope: ClauseScope) -> Column:
         position = position_in(node, len(self.items), "GROUP BY", self.env)
         if position is not None:
-            self._group_item(position, scope)
-            return
+            return self._group_item(position, scope)
         index = self._alias_index(node)
         if index is not None:
-            self._group_item(index, scope)
-            return
-        self.grouping.add(scope.expression(node), output_name(node, self.env.sql))
+            key = self.grouping.named[node.name.lower()] = self._group_item(index, scope)
+            return key
+        return self.grouping.add(scope.expression(node), output_name(node, self.env.sql))
 
     def _alias_index(self, node: exp.Expression) -> int | None:
         """The item that a GROUP BY key names by its alias: where FROM has no column of that name."""
@@ -204,15 +189,15 @@ class _Select:
             return None
         return next((i for i, item in enumerate(self.items) if item.alias == name), None)
 
-    def _group_item(self, index: int, scope: ClauseScope) -> None:
+    def _group_item(self, index: int, scope: ClauseScope) -> Column:
         item = self.items[index]
         if item.field is not None:
-            self.grouping.add(column(item.field), item.name)
-            return
+            return self.grouping.add(column(item.field), item.name)
         assert item.node is not None
         if item.has_aggregate:
             raise self.env.error("GROUP BY cannot contain aggregates", item.node, hint=f"column {index + 1} is one")
-        item.key = self.grouping.add(scope.expression(item.node), item.name)
+        key = item.key = self.grouping.add(scope.expression(item.node), item.name)
+        return key
 
     def _item(self, item: SelectItem) -> Expr:
         if item.field is not None:
@@ -232,7 +217,7 @@ class _Select:
         self.grouping.active = True
         scope = ClauseScope(
             self.env, "HAVING", self.source, self.outer, self.scope.find_alias, self.aggregates,
-            prefers_alias=lambda id: not self.grouping.has_column(id), known=self.scope.known,
+            prefers_alias=lambda id: not self.grouping.has_column(id), known=self.scope.known, grouping=self.grouping,
         )  # fmt: skip
         return scope.predicate(node.this), scope
 
@@ -288,9 +273,7 @@ class _Select:
         grouped = self.grouping.active or bool(self.aggregates.items)
         if grouped:
             plan = attach_all(self.plan, self.aggregates.attachments)
-            items = tuple(self.aggregates.items.values())
-            self.plan = Aggregate(plan, self.grouping.columns, items)
-            self.grouping.visible = self.plan.schema.ids
+            self.plan = self.grouping.aggregate(plan, tuple(self.aggregates.items.values()))
         if having is not None and having_scope is not None:
             places = having_scope.places
             # An alias that HAVING names may be a subquery of the SELECT list.
