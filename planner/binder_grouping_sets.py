@@ -29,7 +29,7 @@ from planner.logical import Aggregate, AggregateItem, CommonSubplan, Item, Logic
 from planner.record import record
 
 # Each set is an operator of its own in the plan.
-MOST_SETS = 1024
+MOST_SETS = 4096
 
 _Set = tuple[exp.Expression, ...]
 _SEVERAL = (exp.Rollup, exp.Cube, exp.GroupingSets)
