@@ -148,6 +148,8 @@ class ClauseScope:
         call = bind_aggregate_call(node, inner)
         read = columns_of(*call.expressions())
         local = self.source.field_ids()
+        if self.grouping is not None:  # a key is a column beneath, which an alias may mean
+            local |= {key.id for key in self.grouping.keys.values()}
         if read and self.outer is not None and not inner.attachments and read.isdisjoint(local):
             return self.outer.bind_aggregate(node)
         if self.aggregates is None:
@@ -161,6 +163,10 @@ class ClauseScope:
             raise self.env.unsupported("an aggregate of an alias that is a subquery is not supported", node)
         self.aggregates.attachments += inner.attachments
         return self.aggregates.add(call, call.name)
+
+    def grouped(self, expr: Expr) -> Expr:
+        """The key's column for what is a key in the sets that have it, and NULL in the others."""
+        return expr if self.grouping is None else self.grouping.above.get(expr, expr)
 
     def bind_grouping(self, node: exp.Expression) -> Expr:
         """GROUPING(…) of keys of this query, or of one around it."""
@@ -186,9 +192,7 @@ class ClauseScope:
             named = grouping.named.get(node.name.lower())
             if named is not None:
                 return named
-        expr = self.expression(node)
-        # An alias of a key is the key's column already.
-        return grouping.keys.get(expr) or next((key for key in grouping.columns if key == expr), None)
+        return grouping.key_of(self.expression(node))
 
     def parameter(self, node: exp.Expression) -> Literal:
         return parameter(node, self.env)
@@ -211,7 +215,13 @@ class ClauseScope:
         return named
 
     def _alias(self, name: str) -> Expr | None:
-        return None if self.find_alias is None else self.find_alias(name, self.aliases_of or self)
+        if self.find_alias is None:
+            return None
+        around = self.aliases_of
+        found = self.find_alias(name, around or self)
+        if found is None or around is None or around.grouping is None:
+            return found
+        return around.grouping.beneath(found)
 
     def names(self) -> list[str]:
         around = self.outer.names() if self.outer is not None else []

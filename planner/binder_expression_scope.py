@@ -55,6 +55,10 @@ class ExpressionScope(Protocol):
         """The result of an aggregate call (with its FILTER, WITHIN GROUP, … around it)."""
         ...
 
+    def grouped(self, expr: Expr) -> Expr:
+        """What the text of an expression means where it stands: itself, or a key of grouping sets."""
+        ...
+
     def bind_grouping(self, node: exp.Expression) -> Expr:
         """The bits of GROUPING(…): which of its keys a row is not grouped by."""
         ...

@@ -51,9 +51,7 @@ def bind_expression(node: exp.Expression, scope: ExpressionScope) -> Expr:
     """
     try:
         binder = _BINDERS.get(type(node))
-        if binder is not None:
-            return binder(node, scope)
-        return _function(node, scope)
+        return scope.grouped(_function(node, scope) if binder is None else binder(node, scope))
     except SqlrayError as error:
         raise located(error, node, scope.sql) from None
 

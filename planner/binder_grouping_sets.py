@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations, product
 
 from sqlglot import exp
@@ -155,14 +156,6 @@ def _keys(node: exp.Expression) -> Iterator[exp.Expression]:
 # ------------------------------------------------------------------------------ the plan
 
 
-@record
-class SetsPlan:
-    """Groups of several sets: the plan, and the column of each key there by the column that it was computed from."""
-
-    plan: LogicalPlan
-    keys: Mapping[ColumnId, Column]
-
-
 def aggregate(plan: LogicalPlan, keys: tuple[Column, ...], items: tuple[AggregateItem, ...]) -> LogicalPlan:
     """The groups of ``plan``. All rows as one group, of which nothing is asked, are one row, however many they are."""
     return Aggregate(plan, keys, items) if keys or items else Values((), ((),))
@@ -171,31 +164,32 @@ def aggregate(plan: LogicalPlan, keys: tuple[Column, ...], items: tuple[Aggregat
 def aggregate_by_sets(
     plan: LogicalPlan,
     sets: Sequence[tuple[Column, ...]],
+    outputs: Mapping[Column, Field],
     aggregates: Sequence[AggregateItem],
     calls: Mapping[tuple[Column, ...], Field],
-) -> SetsPlan:
+) -> Union:
     """The groups of every set, one after another. Keys that a set lacks are NULL.
 
     All sets read the same rows, which so are computed once; the optimizer sees which sets can be computed from others.
 
     Args:
         plan: the rows, with the keys among their columns.
+        outputs: the keys, and what each becomes.
         aggregates: computed over the rows as they are: a key in an aggregate is no NULL.
         calls: what GROUPING is asked for, and the column that it becomes.
     """
     rows = CommonSubplan(plan, "grouping sets")
-    keys = tuple(dict.fromkeys(key for s in sets for key in s))
+    keys = tuple(outputs)
     fields = []
-    for key in keys:
+    for key, output in outputs.items():
         nullable = plan.schema[key.id].nullable or any(key not in s for s in sets)
-        fields.append(new_field(key.name, key.dtype, nullable))
+        fields.append(replace(output, nullable=nullable))
     times = Counter(map(frozenset, sets))
     branches: list[LogicalPlan] = []
     for chosen, n in times.items():
         branch = _branch(rows, tuple(k for k in keys if k in chosen), keys, aggregates, calls)
         branches += [branch] if n == 1 else _repeated(branch, n)
-    union = Union(tuple(branches), (*fields, *(a.field for a in aggregates), *calls.values()))
-    return SetsPlan(union, {key.id: column(f) for key, f in zip(keys, fields, strict=True)})
+    return Union(tuple(branches), (*fields, *(a.field for a in aggregates), *calls.values()))
 
 
 def _branch(

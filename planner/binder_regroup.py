@@ -11,7 +11,7 @@ from planner import types
 from planner.binder_grouping_sets import aggregate, aggregate_by_sets
 from planner.binder_scope import Environment, FromScope
 from planner.binder_subquery import Attachment
-from planner.expr import Cast, Column, ColumnId, Expr, Field, Literal, column, columns_of, new_field
+from planner.expr import Cast, Column, ColumnId, Expr, Field, Literal, column, columns_of, new_field, substitute
 from planner.logical import AggregateItem, Item, LogicalPlan, Project, passthrough
 from planner.optimizer.nullability import can_be_null, nullable_columns
 from planner.tree import transform_down, transform_up, walk
@@ -25,7 +25,10 @@ class Grouping:
         active: whether the query groups at all (an aggregate alone makes it group too).
         keys: each key's column, by the expression that the query wrote for it.
         computed: the keys that are no columns of FROM, projected beneath the Aggregate.
-        sets: the grouping sets, if there are several: the keys then have other columns above than beneath.
+        sets: the grouping sets, if there are several.
+        outputs: the columns that keys then have above the Aggregate, since they are NULL in the sets that lack them.
+        above: these by what the text of a key means after GROUP BY: where it stands, it is the key, and nowhere else.
+            (``x * 1.5`` may contain a cast of x, and yet is not NULL where a key CAST(x AS …) is.)
         named: the keys that GROUP BY names by the alias of an item.
         calls: the column of each different GROUPING(…), by its arguments.
         visible: the Aggregate's columns, once it is built.
@@ -38,11 +41,12 @@ class Grouping:
     keys: dict[Expr, Column] = field(default_factory=dict)
     computed: list[Item] = field(default_factory=list)
     sets: tuple[tuple[Column, ...], ...] = ()
+    outputs: dict[Column, Field] = field(default_factory=dict)
+    above: dict[Expr, Column] = field(default_factory=dict)
     named: dict[str, Column] = field(default_factory=dict)
     calls: dict[tuple[Column, ...], Field] = field(default_factory=dict)
     visible: frozenset[ColumnId] | None = None
     subqueries: frozenset[ColumnId] = frozenset()
-    _beneath: frozenset[ColumnId] = frozenset()
     _source_ids: frozenset[ColumnId] | None = None
 
     @property
@@ -75,6 +79,17 @@ class Grouping:
         """Says which sets the keys make, each by its positions among ``columns``."""
         if len(sets) > 1:
             self.sets = tuple(tuple(dict.fromkeys(columns[at] for at in s)) for s in sets)
+            self.outputs = {key: new_field(key.name, key.dtype) for key in columns}
+
+    def beneath(self, expr: Expr) -> Expr:
+        """``expr`` over the rows that are grouped, as an aggregate sees a SELECT alias."""
+        return substitute(expr, {f.id: key for key, f in self.outputs.items()})
+
+    def key_of(self, expr: Expr) -> Column | None:
+        """The key that an expression after GROUP BY is."""
+        if self.sets:
+            expr = self.beneath(expr)
+        return self.keys.get(expr) or next((key for key in self.keys.values() if key == expr), None)
 
     def bits(self, keys: tuple[Column, ...]) -> Expr:
         """GROUPING of keys: a column of the Aggregate, or 0 where every row is grouped by all of them."""
@@ -87,11 +102,8 @@ class Grouping:
     def aggregate(self, plan: LogicalPlan, items: tuple[AggregateItem, ...]) -> LogicalPlan:
         """The groups of ``plan``; from here on expressions are to be rewritten."""
         if self.sets:
-            groups = aggregate_by_sets(plan, self.sets, items, self.calls)
-            plan, above = groups.plan, groups.keys
-            self._beneath = frozenset(above)
-            self.keys = {expr: above[key.id] for expr, key in self.keys.items()}
-            self.keys |= {column(item.field): above[item.field.id] for item in self.computed}
+            plan = aggregate_by_sets(plan, self.sets, self.outputs, items, self.calls)
+            self.keys = {expr: column(self.outputs[key]) for expr, key in self.keys.items()}
         else:
             plan = aggregate(plan, self.columns, items)
         self.visible = plan.schema.ids
@@ -115,7 +127,8 @@ class Grouping:
         """
         if self.visible is None:
             return expr
-        expr = self._substituted(expr)
+        if not self.sets:  # else it was bound to the keys' columns
+            expr = self._substituted(expr)
         for id in self._hidden(columns_of(expr)):
             self._refuse(id, expr, places)
         return expr
@@ -125,11 +138,9 @@ class Grouping:
         if self.visible is None:
             return attachment
         if attachment.comparison is not None:
-            comparison = self._substituted(attachment.comparison)
+            comparison = self.rewrite(attachment.comparison, places)
             if comparison is not attachment.comparison:
                 attachment = replace(attachment, comparison=comparison)
-            for id in self._hidden(columns_of(comparison)):
-                self._refuse(id, comparison, places)
         hidden = self._hidden(frozenset(attachment.captured))
         if not hidden:
             return attachment
@@ -160,9 +171,9 @@ class Grouping:
         return node if all(a is b for a, b in zip(old, new, strict=True)) else node.with_expressions(new)
 
     def _hidden(self, ids: frozenset[ColumnId]) -> frozenset[ColumnId]:
-        """Those of ``ids`` that are FROM's, or keys beneath, and do not come out of the Aggregate."""
+        """Those of ``ids`` that are FROM's and do not come out of the Aggregate."""
         assert self.visible is not None
-        return (ids & (self.source_ids | self.subqueries | self._beneath)) - self.visible
+        return (ids & (self.source_ids | self.subqueries)) - self.visible
 
     def _refuse(self, id: ColumnId, expr: Expr | None, places: Mapping[ColumnId, exp.Expression]) -> None:
         if id in self.subqueries:

@@ -16,7 +16,7 @@ from functools import partial
 from sqlglot import exp
 
 from planner import types
-from planner.binder_clause import Aggregates, ClauseScope, FindAlias
+from planner.binder_clause import Aggregates, BoundSubquery, ClauseScope, FindAlias
 from planner.binder_from import bind_from
 from planner.binder_grouping_sets import grouping_sets
 from planner.binder_names import output_name
@@ -146,10 +146,12 @@ class _Select:
         self.grouping.active = True
         if node.args.get("all"):
             self._group_by_all(scope)
-        self.grouping.by_sets([self._group_key(key, scope) for key in syntax.keys], syntax.sets)
+        keys = [self._group_key(key, scope) for key in syntax.keys]
+        self.grouping.by_sets(keys, syntax.sets)
+        known = self._keys_above(syntax.keys, keys, scope) if self.grouping.sets else []
         self.plan = self.grouping.project(attach_all(self.plan, scope.attachments))
-        self.grouping.subqueries = frozenset().union(*(a.produced for a in scope.attachments))
-        self.scope.known = scope.bound
+        self.grouping.subqueries |= frozenset().union(*(a.produced for a in scope.attachments))
+        self.scope.known = scope.bound + known
 
     def _group_by_all(self, scope: ClauseScope) -> None:
         """GROUP BY ALL: every item without an aggregate that reads a column of FROM.
@@ -171,14 +173,43 @@ class _Select:
         self.grouping.active = bool(self.grouping.keys)
 
     def _group_key(self, node: exp.Expression, scope: ClauseScope) -> Column:
+        index = self._key_index(node)
+        if index is None:
+            return self.grouping.add(scope.expression(node), output_name(node, self.env.sql))
+        key = self._group_item(index, scope)
+        if isinstance(node, exp.Column):
+            self.grouping.named[node.name.lower()] = key
+        return key
+
+    def _key_index(self, node: exp.Expression) -> int | None:
+        """The item that a GROUP BY key names by its position or alias."""
         position = position_in(node, len(self.items), "GROUP BY", self.env)
-        if position is not None:
-            return self._group_item(position, scope)
-        index = self._alias_index(node)
-        if index is not None:
-            key = self.grouping.named[node.name.lower()] = self._group_item(index, scope)
-            return key
-        return self.grouping.add(scope.expression(node), output_name(node, self.env.sql))
+        return self._alias_index(node) if position is None else position
+
+    def _keys_above(
+        self, nodes: Sequence[exp.Expression], keys: Sequence[Column], scope: ClauseScope
+    ) -> list[BoundSubquery]:
+        """Finds what the text of each key means after GROUP BY, where shorter keys in it are keys too.
+
+        Returns: the subqueries in them, which mean the same where they stand again.
+        """
+        grouping = self.grouping
+        again = replace(scope, attachments=[], bound=[], known=scope.bound, grouping=grouping)
+        texts: list[tuple[exp.Expression, Column]] = []
+        for node, key in zip(nodes, keys, strict=True):
+            index = self._key_index(node)
+            item = None if index is None else self.items[index]
+            if item is not None and item.field is not None:
+                grouping.above[column(item.field)] = column(grouping.outputs[key])
+            else:
+                texts.append((node if item is None or item.node is None else item.node, key))
+        for text, key in sorted(texts, key=lambda pair: sum(1 for _ in pair[0].walk())):
+            grouping.above.setdefault(again.expression(text), column(grouping.outputs[key]))
+        for item in self.items:
+            if isinstance(item.key, Column):
+                item.key = column(grouping.outputs[item.key])
+        grouping.subqueries = frozenset().union(*(a.produced for a in again.attachments))
+        return again.bound
 
     def _alias_index(self, node: exp.Expression) -> int | None:
         """The item that a GROUP BY key names by its alias: where FROM has no column of that name."""
@@ -202,7 +233,7 @@ class _Select:
     def _item(self, item: SelectItem) -> Expr:
         if item.field is not None:
             self.scope.places.setdefault(item.field.id, item.place)
-            return column(item.field)
+            return self.scope.grouped(column(item.field))
         if item.key is not None:
             return item.key
         node = item.node

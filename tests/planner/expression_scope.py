@@ -65,6 +65,9 @@ class TableScope:
     def bind_aggregate(self, node: exp.Expression) -> Expr:
         return column(new_field("aggregate", bind_aggregate_call(node, self).dtype))
 
+    def grouped(self, expr: Expr) -> Expr:
+        return expr
+
     def bind_grouping(self, node: exp.Expression) -> Expr:
         return self._ask("grouping", node.sql())
 
