@@ -251,6 +251,8 @@ def _xor(node: exp.Expression, scope: ExpressionScope) -> Expr:
 
 
 def _not(node: exp.Expression, scope: ExpressionScope) -> Expr:
+    if isinstance(node.this, exp.Is):  # IS NOT NULL, in which no IS NULL stands that could be a key
+        return Not(_is(node.this, scope))
     return Not(bind_condition(node.this, scope))
 
 
