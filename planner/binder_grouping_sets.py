@@ -29,7 +29,7 @@ from planner.expr import (
 from planner.logical import Aggregate, AggregateItem, CommonSubplan, Item, LogicalPlan, Project, Union, Values
 from planner.record import record
 
-# Each set is an operator of its own in the plan.
+# Each set is an operator of its own in the plan; what so many take is counted in minutes already.
 MOST_SETS = 4096
 
 _Set = tuple[exp.Expression, ...]
@@ -38,10 +38,19 @@ _SEVERAL = (exp.Rollup, exp.Cube, exp.GroupingSets)
 
 @record
 class GroupingSets:
-    """What GROUP BY lists: every key once for each place where it stands, and the sets by positions among them."""
+    """What GROUP BY lists: every key once for each place where it stands, and the sets by positions among them.
+
+    ``distinct``: sets of the same keys count once.
+    """
 
     keys: tuple[exp.Expression, ...]
     sets: tuple[tuple[int, ...], ...]
+    distinct: bool = False
+
+    def of(self, columns: Sequence[Column]) -> list[tuple[Column, ...]]:
+        """The sets of the columns that the keys are."""
+        sets = [tuple(dict.fromkeys(columns[at] for at in s)) for s in self.sets]
+        return list({frozenset(s): s for s in sets}.values()) if self.distinct else sets
 
 
 def grouping_sets(group: exp.Group, env: Environment) -> GroupingSets:
@@ -61,11 +70,10 @@ def grouping_sets(group: exp.Group, env: Environment) -> GroupingSets:
     else:
         _check_count(math.prod(_count(e, env) for e in elements), elements, env)
         sets = [_joined(parts) for parts in product(*(_sets(e) for e in elements))]
-    if group.args.get("all") is False:  # PostgreSQL's GROUP BY DISTINCT
-        sets = list({frozenset(map(id, s)): s for s in sets}.values())
     keys = tuple(key for e in (*elements, *trailing) for key in _keys(e))
     at = {id(key): position for position, key in enumerate(keys)}
-    return GroupingSets(keys, tuple(tuple(at[id(key)] for key in s) for s in sets))
+    distinct = group.args.get("all") is False  # PostgreSQL's GROUP BY DISTINCT
+    return GroupingSets(keys, tuple(tuple(at[id(key)] for key in s) for s in sets), distinct)
 
 
 def _trailing(elements: Sequence[exp.Expression], forms: Sequence[exp.Expression], env: Environment) -> list[_Set]:

@@ -75,11 +75,11 @@ class Grouping:
         items = [Item(replace(i.field, nullable=can_be_null(i.expr, nullable)), i.expr) for i in self.computed]
         return Project(plan, (*passthrough(plan.schema.fields), *items))
 
-    def by_sets(self, columns: Sequence[Column], sets: Sequence[tuple[int, ...]]) -> None:
-        """Says which sets the keys make, each by its positions among ``columns``."""
+    def by_sets(self, sets: Sequence[tuple[Column, ...]]) -> None:
+        """Says which sets the keys make."""
         if len(sets) > 1:
-            self.sets = tuple(tuple(dict.fromkeys(columns[at] for at in s)) for s in sets)
-            self.outputs = {key: new_field(key.name, key.dtype) for key in columns}
+            self.sets = tuple(sets)
+            self.outputs = {key: new_field(key.name, key.dtype) for key in self.columns}
 
     def beneath(self, expr: Expr) -> Expr:
         """``expr`` over the rows that are grouped, as an aggregate sees a SELECT alias."""
@@ -94,7 +94,7 @@ class Grouping:
     def bits(self, keys: tuple[Column, ...]) -> Expr:
         """GROUPING of keys: a column of the Aggregate, or 0 where every row is grouped by all of them."""
         if not self.sets:
-            return Cast(Literal(0, types.BIGINT), types.BIGINT)
+            return Cast(Literal(0, types.BIGINT), types.BIGINT)  # a literal would take the type beside it
         if keys not in self.calls:
             self.calls[keys] = new_field("grouping", types.BIGINT, nullable=False)
         return column(self.calls[keys])

@@ -3,7 +3,8 @@
 Expressions after grouping are bound over FROM's columns like all others, aggregates standing in them as
 columns of the Aggregate. When everything is bound (``Grouping.rewrite``), subexpressions equal to a group
 key become the key's column, and a column of FROM that is then left is an error: it is neither grouped nor
-aggregated.
+aggregated. With several grouping sets a key becomes its column as soon as it is bound (``ClauseScope.grouped``):
+there it matters that the text says the key.
 """
 
 from __future__ import annotations
@@ -140,14 +141,14 @@ class _Select:
 
     def _group(self, node: exp.Group) -> None:
         scope = ClauseScope(self.env, "GROUP BY", self.source, self.outer, self._aliases())
-        syntax = grouping_sets(node, self.env)
         if not node.expressions and not node.args.get("all"):
             raise ParseError("GROUP BY needs a key", sql=self.env.sql)
+        syntax = grouping_sets(node, self.env)
         self.grouping.active = True
         if node.args.get("all"):
             self._group_by_all(scope)
         keys = [self._group_key(key, scope) for key in syntax.keys]
-        self.grouping.by_sets(keys, syntax.sets)
+        self.grouping.by_sets(syntax.of(keys))
         known = self._keys_above(syntax.keys, keys, scope) if self.grouping.sets else []
         self.plan = self.grouping.project(attach_all(self.plan, scope.attachments))
         self.grouping.subqueries |= frozenset().union(*(a.produced for a in scope.attachments))
