@@ -19,11 +19,12 @@ from sqlglot import exp
 from planner import coercion, evaluate
 from planner.binder_aggregates import bind_aggregate_call
 from planner.binder_expressions import bind_condition, bind_expression, located
+from planner.binder_regroup import Grouping
 from planner.binder_scope import Environment, FromScope, OuterScope, find_in, unknown_column
 from planner.binder_subquery import Attachment, bind_exists, bind_quantified, bind_scalar
 from planner.binder_windows import Windows
 from planner.errors import SqlrayError
-from planner.expr import AggregateCall, ColumnId, Expr, Literal, column, columns_of, new_field
+from planner.expr import AggregateCall, Column, ColumnId, Expr, Literal, column, columns_of, new_field
 from planner.functions_aggregate import value_of_no_rows
 from planner.logical import AggregateItem
 from planner.record import record
@@ -73,6 +74,7 @@ class ClauseScope:
         aggregates: where aggregates go; None where they are not allowed.
         windows: the window functions of the query, once there can be any; they are allowed where ``has_windows``.
         known: the subqueries of GROUP BY, which mean the same where they stand again.
+        grouping: the keys of GROUP BY, which GROUPING(…) asks for; None where it cannot stand.
         prefers_alias: whether an alias goes before a column of its name (HAVING: before one that is no key).
     """
 
@@ -86,6 +88,7 @@ class ClauseScope:
     has_windows: bool = False
     prefers_alias: Callable[[ColumnId], bool] | None = None
     aliases_of: ClauseScope | None = None
+    grouping: Grouping | None = None
     known: list[BoundSubquery] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     bound: list[BoundSubquery] = field(default_factory=list)
@@ -151,6 +154,8 @@ class ClauseScope:
         call = bind_aggregate_call(node, inner)
         read = columns_of(*call.expressions())
         local = self.source.field_ids()
+        if self.grouping is not None:  # a key is a column beneath, which an alias may mean
+            local |= {key.id for key in self.grouping.keys.values()}
         if read and self.outer is not None and not inner.attachments and read.isdisjoint(local):
             return self.outer.bind_aggregate(node)
         if self.aggregates is None:
@@ -174,6 +179,36 @@ class ClauseScope:
     def _no_windows(self, node: exp.Expression) -> SqlrayError:
         hint = _WINDOW_HINTS.get(self.clause, "compute it in a subquery first")
         return self.env.error(f"{self.clause} cannot contain window functions", node, hint=hint)
+
+    def grouped(self, expr: Expr) -> Expr:
+        """The key's column for what is a key in the sets that have it, and NULL in the others."""
+        return expr if self.grouping is None else self.grouping.above.get(expr, expr)
+
+    def bind_grouping(self, node: exp.Expression) -> Expr:
+        """GROUPING(…) of keys of this query, or of one around it."""
+        if len(node.expressions) > 63:
+            raise self.env.error("GROUPING takes 63 arguments at most", node)
+        if self.grouping is not None and self.grouping.keys:
+            found = [self._grouping_key(a, self.grouping) for a in node.expressions]
+            if None not in found:
+                keys = tuple(key for key in found if key is not None)
+                return self.grouping.bits(keys or self.grouping.columns)
+            if self.outer is None:
+                place = node.expressions[found.index(None)]
+                raise self.env.error("an argument of GROUPING must be a key of GROUP BY", place)
+        if self.outer is not None:
+            return self.outer.bind_grouping(node)
+        if self.grouping is None:
+            raise self.env.error(f"{self.clause} cannot contain GROUPING", node)
+        raise self.env.error("GROUPING needs a GROUP BY with keys", node)
+
+    def _grouping_key(self, node: exp.Expression, grouping: Grouping) -> Column | None:
+        """The key that an argument of GROUPING is: as GROUP BY names it, or by its expression."""
+        if isinstance(node, exp.Column) and node.args.get("table") is None:
+            named = grouping.named.get(node.name.lower())
+            if named is not None:
+                return named
+        return grouping.key_of(self.expression(node))
 
     def parameter(self, node: exp.Expression) -> Literal:
         return parameter(node, self.env)
@@ -199,7 +234,13 @@ class ClauseScope:
         return named
 
     def _alias(self, name: str) -> Expr | None:
-        return None if self.find_alias is None else self.find_alias(name, self.aliases_of or self)
+        if self.find_alias is None:
+            return None
+        around = self.aliases_of
+        found = self.find_alias(name, around or self)
+        if found is None or around is None or around.grouping is None:
+            return found
+        return around.grouping.beneath(found)
 
     def names(self) -> list[str]:
         around = self.outer.names() if self.outer is not None else []

@@ -59,6 +59,14 @@ class ExpressionScope(Protocol):
         """The result of a call with OVER."""
         ...
 
+    def grouped(self, expr: Expr) -> Expr:
+        """What the text of an expression means where it stands: itself, or a key of grouping sets."""
+        ...
+
+    def bind_grouping(self, node: exp.Expression) -> Expr:
+        """The bits of GROUPING(…): which of its keys a row is not grouped by."""
+        ...
+
     def parameter(self, node: exp.Expression) -> Expr:
         """The value of a parameter."""
         ...

@@ -52,9 +52,7 @@ def bind_expression(node: exp.Expression, scope: ExpressionScope) -> Expr:
     """
     try:
         binder = _BINDERS.get(type(node))
-        if binder is not None:
-            return binder(node, scope)
-        return _function(node, scope)
+        return scope.grouped(_function(node, scope) if binder is None else binder(node, scope))
     except SqlrayError as error:
         raise located(error, node, scope.sql) from None
 
@@ -254,6 +252,8 @@ def _xor(node: exp.Expression, scope: ExpressionScope) -> Expr:
 
 
 def _not(node: exp.Expression, scope: ExpressionScope) -> Expr:
+    if isinstance(node.this, exp.Is):  # IS NOT NULL, in which no IS NULL stands that could be a key
+        return Not(_is(node.this, scope))
     return Not(bind_condition(node.this, scope))
 
 
@@ -590,6 +590,8 @@ _BINDERS: dict[type[exp.Expression], _Binder] = {
     exp.IgnoreNulls: lambda node, scope: scope.bind_aggregate(node),
     exp.RespectNulls: lambda node, scope: scope.bind_aggregate(node),
     exp.Window: lambda node, scope: scope.bind_window(node),
+    exp.Grouping: lambda node, scope: scope.bind_grouping(node),
+    exp.GroupingId: lambda node, scope: scope.bind_grouping(node),
     # known, and not supported yet
     exp.Array: _refused("a list"),
     exp.Struct: _refused("a struct"),

@@ -91,6 +91,8 @@ def _text(node: exp.Expression | None, sql: str) -> str:
             return _window(node, sql)
         case exp.Extract():
             return str(node.sql("duckdb"))
+        case exp.Grouping() | exp.GroupingId():
+            return f"GROUPING({_list(node.expressions, sql)})"
         case exp.Func():
             return _function(node, sql)
         case _:

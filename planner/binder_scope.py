@@ -210,6 +210,11 @@ class OuterScope:
         self.capture(result, node)
         return result
 
+    def bind_grouping(self, node: exp.Expression) -> Expr:
+        result = self.parent.bind_grouping(node)
+        self.capture(result, node)
+        return result
+
     def capture(self, expr: Expr, node: exp.Expression) -> None:
         stack = [expr]
         while stack:
@@ -234,6 +239,10 @@ class NameScope(Protocol):
 
     def bind_aggregate(self, node: exp.Expression) -> Expr:
         """The result of an aggregate that is this scope's."""
+        ...
+
+    def bind_grouping(self, node: exp.Expression) -> Expr:
+        """The bits of GROUPING over keys of this scope's query."""
         ...
 
     def names(self) -> list[str]:

@@ -3,7 +3,8 @@
 Expressions after grouping are bound over FROM's columns like all others, aggregates standing in them as
 columns of the Aggregate. When everything is bound (``Grouping.rewrite``), subexpressions equal to a group
 key become the key's column, and a column of FROM that is then left is an error: it is neither grouped nor
-aggregated.
+aggregated. With several grouping sets a key becomes its column as soon as it is bound (``ClauseScope.grouped``):
+there it matters that the text says the key.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from functools import partial
 from sqlglot import exp
 
 from planner import types
-from planner.binder_clause import Aggregates, ClauseScope, FindAlias
+from planner.binder_clause import Aggregates, BoundSubquery, ClauseScope, FindAlias
 from planner.binder_from import bind_from
+from planner.binder_grouping_sets import grouping_sets
 from planner.binder_names import output_name
 from planner.binder_order import (
     apply_modifiers,
@@ -122,8 +124,9 @@ class _Select:
         earlier = partial(_earlier_alias, self.items, self.bound)
         self.windows.name(args.get("windows") or (), self.env)
         self.scope = ClauseScope(
-            self.env, "SELECT", self.source, self.outer, earlier, self.aggregates, self.windows, has_windows=True
-        )
+            self.env, "SELECT", self.source, self.outer, earlier, self.aggregates, self.windows, has_windows=True,
+            grouping=self.grouping,
+        )  # fmt: skip
         if args.get("group") is not None:
             self._group(args["group"])
         for item in self.items:
@@ -149,25 +152,19 @@ class _Select:
         self.plan = Filter(attach_all(self.plan, scope.attachments), predicate)
 
     def _group(self, node: exp.Group) -> None:
-        for key, what in (
-            ("grouping_sets", "GROUPING SETS"),
-            ("rollup", "ROLLUP"),
-            ("cube", "CUBE"),
-            ("totals", "TOTALS"),
-        ):
-            if node.args.get(key):
-                raise self.env.unsupported(f"{what} is not supported yet", node)
         scope = ClauseScope(self.env, "GROUP BY", self.source, self.outer, self._aliases())
         if not node.expressions and not node.args.get("all"):
             raise ParseError("GROUP BY needs a key", sql=self.env.sql)
+        syntax = grouping_sets(node, self.env)
         self.grouping.active = True
         if node.args.get("all"):
             self._group_by_all(scope)
-        for key in node.expressions:
-            self._group_key(key, scope)
+        keys = [self._group_key(key, scope) for key in syntax.keys]
+        self.grouping.by_sets(syntax.of(keys))
+        known = self._keys_above(syntax.keys, keys, scope) if self.grouping.sets else []
         self.plan = self.grouping.project(attach_all(self.plan, scope.attachments))
-        self.grouping.subqueries = frozenset().union(*(a.produced for a in scope.attachments))
-        self.scope.known = scope.bound
+        self.grouping.subqueries |= frozenset().union(*(a.produced for a in scope.attachments))
+        self.scope.known = scope.bound + known
 
     def _group_by_all(self, scope: ClauseScope) -> None:
         """GROUP BY ALL: every item without an aggregate or window function that reads a column of FROM.
@@ -188,25 +185,44 @@ class _Select:
                     item.key = self.grouping.add(expr, item.name)
         self.grouping.active = bool(self.grouping.keys)
 
-    def _group_key(self, node: exp.Expression, scope: ClauseScope) -> None:
-        while isinstance(node, exp.Paren):
-            node = node.this
-        if isinstance(node, exp.Tuple):
-            for part in node.expressions:
-                self._group_key(part, scope)
-            return
-        if isinstance(node, exp.Rollup | exp.Cube | exp.GroupingSets):
-            what = {"groupingsets": "GROUPING SETS"}.get(node.key, node.key.upper())
-            raise self.env.unsupported(f"{what} is not supported yet", node)
+    def _group_key(self, node: exp.Expression, scope: ClauseScope) -> Column:
+        index = self._key_index(node)
+        if index is None:
+            return self.grouping.add(scope.expression(node), output_name(node, self.env.sql))
+        key = self._group_item(index, scope)
+        if isinstance(node, exp.Column):
+            self.grouping.named[node.name.lower()] = key
+        return key
+
+    def _key_index(self, node: exp.Expression) -> int | None:
+        """The item that a GROUP BY key names by its position or alias."""
         position = position_in(node, len(self.items), "GROUP BY", self.env)
-        if position is not None:
-            self._group_item(position, scope)
-            return
-        index = self._alias_index(node)
-        if index is not None:
-            self._group_item(index, scope)
-            return
-        self.grouping.add(scope.expression(node), output_name(node, self.env.sql))
+        return self._alias_index(node) if position is None else position
+
+    def _keys_above(
+        self, nodes: Sequence[exp.Expression], keys: Sequence[Column], scope: ClauseScope
+    ) -> list[BoundSubquery]:
+        """Finds what the text of each key means after GROUP BY, where shorter keys in it are keys too.
+
+        Returns: the subqueries in them, which mean the same where they stand again.
+        """
+        grouping = self.grouping
+        again = replace(scope, attachments=[], bound=[], known=scope.bound, grouping=grouping)
+        texts: list[tuple[exp.Expression, Column]] = []
+        for node, key in zip(nodes, keys, strict=True):
+            index = self._key_index(node)
+            item = None if index is None else self.items[index]
+            if item is not None and item.field is not None:
+                grouping.above[column(item.field)] = column(grouping.outputs[key])
+            else:
+                texts.append((node if item is None or item.node is None else item.node, key))
+        for text, key in sorted(texts, key=lambda pair: sum(1 for _ in pair[0].walk())):
+            grouping.above.setdefault(again.expression(text), column(grouping.outputs[key]))
+        for item in self.items:
+            if isinstance(item.key, Column):
+                item.key = column(grouping.outputs[item.key])
+        grouping.subqueries = frozenset().union(*(a.produced for a in again.attachments))
+        return again.bound
 
     def _alias_index(self, node: exp.Expression) -> int | None:
         """The item that a GROUP BY key names by its alias: where FROM has no column of that name."""
@@ -217,20 +233,20 @@ class _Select:
             return None
         return next((i for i, item in enumerate(self.items) if item.alias == name), None)
 
-    def _group_item(self, index: int, scope: ClauseScope) -> None:
+    def _group_item(self, index: int, scope: ClauseScope) -> Column:
         item = self.items[index]
         if item.field is not None:
-            self.grouping.add(column(item.field), item.name)
-            return
+            return self.grouping.add(column(item.field), item.name)
         assert item.node is not None
         if item.has_aggregate:
             raise self.env.error("GROUP BY cannot contain aggregates", item.node, hint=f"column {index + 1} is one")
-        item.key = self.grouping.add(scope.expression(item.node), item.name)
+        key = item.key = self.grouping.add(scope.expression(item.node), item.name)
+        return key
 
     def _item(self, item: SelectItem) -> Expr:
         if item.field is not None:
             self.scope.places.setdefault(item.field.id, item.place)
-            return column(item.field)
+            return self.scope.grouped(column(item.field))
         if item.key is not None:
             return item.key
         node = item.node
@@ -245,7 +261,7 @@ class _Select:
         self.grouping.active = True
         scope = ClauseScope(
             self.env, "HAVING", self.source, self.outer, self.scope.find_alias, self.aggregates, self.windows,
-            prefers_alias=lambda id: not self.grouping.has_column(id), known=self.scope.known,
+            prefers_alias=lambda id: not self.grouping.has_column(id), known=self.scope.known, grouping=self.grouping,
         )  # fmt: skip
         return scope.predicate(node.this), scope
 
@@ -301,9 +317,7 @@ class _Select:
         grouped = self.grouping.active or bool(self.aggregates.items)
         if grouped:
             plan = attach_all(self.plan, self.aggregates.attachments)
-            items = tuple(self.aggregates.items.values())
-            self.plan = Aggregate(plan, self.grouping.columns, items)
-            self.grouping.visible = self.plan.schema.ids
+            self.plan = self.grouping.aggregate(plan, tuple(self.aggregates.items.values()))
         if having is not None and having_scope is not None:
             places = having_scope.places
             # An alias that HAVING names may be a subquery of the SELECT list.

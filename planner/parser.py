@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
@@ -130,6 +130,9 @@ class _NamedCalls:
         "EXISTS": _on_query("exists", exp.Exists),
         "SOME": _on_query("some", exp.Any),
         "ALL": _on_query("all", exp.All),
+        # Of no arguments it asks for all keys, which exp.Grouping cannot hold.
+        "GROUPING": lambda args: exp.GroupingId(expressions=args),
+        "GROUPING_ID": lambda args: exp.GroupingId(expressions=args),
     } | {
         name: build
         for name, build in DuckDB.Parser.FUNCTIONS.items()
@@ -150,10 +153,33 @@ class _WholeIntervals:
         return result
 
 
+class _AnyGroupingKeys:
+    """Reads any expression as a key of ROLLUP, CUBE and GROUPING SETS, where sqlglot stops at a comparison; and notes
+    their place.
+    """
+
+    def _parse_cube_or_rollup(self: Any, with_prefix: bool = False) -> exp.Expression | None:
+        word = self._curr
+        if with_prefix or word is None or word.token_type not in (TokenType.CUBE, TokenType.ROLLUP):
+            found: exp.Expression | None = super()._parse_cube_or_rollup(with_prefix)  # type: ignore[misc]
+            return found
+        self._advance()
+        kind = exp.Cube if word.token_type == TokenType.CUBE else exp.Rollup
+        keys = self._parse_wrapped_csv(self._parse_disjunction)
+        return kind(expressions=keys).update_positions(word)
+
+    def _parse_grouping_set(self: Any) -> exp.Expression | None:
+        found: exp.Expression | None = (
+            self._parse_grouping_sets() or self._parse_cube_or_rollup() or self._parse_disjunction()
+        )
+        return found
+
+
 @cache
 def _parser_class(dialect: type[Dialect]) -> type[Parser]:
     base: type[Parser] = dialect.parser_class
-    parts = (_NamedCalls, _WholeIntervals) if dialect is DuckDB else (_WholeIntervals,)
+    own = (_WholeIntervals, _AnyGroupingKeys)
+    parts = (_NamedCalls, *own) if dialect is DuckDB else own
     return type(base.__name__, (*parts, base), {})
 
 

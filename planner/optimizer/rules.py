@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from planner.optimizer.aggregate_pushdown import aggregate_pushdown
 from planner.optimizer.batch import Batch
+from planner.optimizer.coarser_groups import coarser_groups
 from planner.optimizer.common_subplans import common_subplans
 from planner.optimizer.decorrelate import decorrelate
 from planner.optimizer.eliminate_aggregates import eliminate_aggregates
@@ -33,6 +34,7 @@ BATCHES = (
         (
             simplify,  # first: every other rule looks for predicates in their simplest form
             factor_disjunctions,  # makes join conditions of what stood inside an OR
+            coarser_groups,  # before filters sink into some groups, and while all still read one subplan
             unwrap_subplans,  # before filters sink, so that they sink into what was a CTE
             push_filters,  # the outer rows of a correlated subquery are then few, and joined
         ),

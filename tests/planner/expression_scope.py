@@ -68,6 +68,12 @@ class TableScope:
     def bind_window(self, node: exp.Expression) -> Expr:
         return self._ask("window", node.sql())
 
+    def grouped(self, expr: Expr) -> Expr:
+        return expr
+
+    def bind_grouping(self, node: exp.Expression) -> Expr:
+        return self._ask("grouping", node.sql())
+
     def parameter(self, node: exp.Expression) -> Expr:
         return self._ask("parameter", node.name)
 

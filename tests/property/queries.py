@@ -191,11 +191,30 @@ class QueryGenerator:
             return self._aggregated(rest, scope, kinds)
         keys = list({key.text: key for key in keys}.values())
         grouped = self._grouped_scope(scope, tuple(keys), kinds)
-        sql = f"{rest} GROUP BY {', '.join(key.text for key in keys)}"
+        by = [key.text for key in keys]
+        if ctx.chance(0.25):
+            asked = ctx.rng.sample(by, ctx.rng.randint(1, len(by)))
+            grouped = Scope((*grouped.columns, Column(f"GROUPING({', '.join(asked)})", BIG, plain=False)), scope.outer)
+            by = self._grouping_sets(by)
+        sql = f"{rest} GROUP BY {', '.join(by)}"
         if ctx.chance(0.35):
             sql += f" HAVING {condition(ctx, grouped, ctx.pick([1, 2]))}"
         items = [self._item(grouped, kind) if ctx.chance(0.5) else leaf(ctx, grouped, kind) for kind in kinds]
         return self._finish("", items, sql, kinds, rows)
+
+    def _grouping_sets(self, keys: list[str]) -> list[str]:
+        """Some of the keys in ROLLUP, CUBE or GROUPING SETS, the others before them."""
+        ctx = self.ctx
+        plain = ctx.rng.randint(0, len(keys) - 1)
+        inside = keys[plain:]
+        form = ctx.pick(["ROLLUP", "CUBE", "GROUPING SETS"])
+        # To DuckDB a subquery that stands in two sets is two keys.
+        if form == "GROUPING SETS" and not any("SELECT" in key for key in inside):
+            sets = [inside, *(ctx.rng.sample(inside, ctx.rng.randint(0, len(inside))) for _ in range(ctx.pick([1, 2])))]
+            inside = [f"({', '.join(s)})" for s in sets]
+        elif form == "GROUPING SETS":
+            form = "ROLLUP"
+        return [*keys[:plain], f"{form}({', '.join(inside)})"]
 
     def _grouped_by_output(self, rest: str, scope: Scope, kinds: tuple[Kind, ...], rows: int) -> Query:
         """GROUP BY ALL, by position or by alias: some items are the keys, the others are aggregates."""

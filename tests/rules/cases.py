@@ -79,6 +79,8 @@ TABLES = {
     ),
     "v": _table("v", [("k", types.INTEGER), ("g", types.INTEGER)], (1, 1), (2, 1), (3, None)),
     "f": _table("f", [("k", types.INTEGER), ("c", types.BIGINT)], *((i % 3 + 1, i) for i in range(30))),
+    "g": _table("g", [("k", types.INTEGER), ("r", types.INTEGER), ("c", types.BIGINT)],
+                *((i % 3 or None, i % 2, i) for i in range(30))),
     "w": ListTable("w", pa.schema([("k", types.INTEGER), ("h", types.INTEGER)]), ((1, 1), (None, 2))),
 }  # fmt: skip
 
