@@ -18,6 +18,7 @@ from sqlglot.parser import Parser
 from sqlglot.tokenizer_core import Token, TokenType
 
 from planner.errors import BindError, ParseError, Position, SqlrayError, UnsupportedError, nearest
+from planner.parser_copy import CopyOptions
 
 DEFAULT_DIALECT = "duckdb"
 
@@ -153,7 +154,7 @@ class _WholeIntervals:
 @cache
 def _parser_class(dialect: type[Dialect]) -> type[Parser]:
     base: type[Parser] = dialect.parser_class
-    parts = (_NamedCalls, _WholeIntervals) if dialect is DuckDB else (_WholeIntervals,)
+    parts = (_NamedCalls, CopyOptions, _WholeIntervals) if dialect is DuckDB else (_WholeIntervals,)
     return type(base.__name__, (*parts, base), {})
 
 
