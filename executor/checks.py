@@ -63,6 +63,12 @@ _CSV_VALUE = re.compile(
 _JSON_VALUE = re.compile(r"cannot parse '(?P<value>.*)' \((?P<source>\w+)\) as (?P<target>\w+)")
 
 
+# What Polars 1 makes of an error of ours that a source raised.
+_SOURCE_ERROR = re.compile(
+    r"caught exception during execution of a Python source, exception: ExecutionError: (?P<message>.*)", re.DOTALL
+)
+
+
 def fail_if(condition: pl.Expr, failure: Failure, scope: Scope) -> pl.Expr:
     """A Boolean that is always TRUE; evaluating it raises if ``condition`` is TRUE for a row that counts."""
     fails = condition if scope.guard is None else condition & scope.guard
@@ -114,6 +120,9 @@ def execution_error(error: BaseException) -> SqlrayError:
     if isinstance(error, SqlrayError):
         return _restored(error)
     text = str(error)
+    found = _SOURCE_ERROR.search(text)
+    if found is not None:
+        return _restored(ExecutionError(found["message"]))
     found = _CONVERSION.search(text)
     if found is not None:
         return _conversion_error(found)
@@ -148,12 +157,11 @@ def execution_error(error: BaseException) -> SqlrayError:
 
 
 def _restored(error: SqlrayError) -> SqlrayError:
-    """An error of ours as it was raised: Polars raises it again, with all of its text and an expression as message."""
-    text, _, place = error.message.partition("\n\nThis error occurred in the following expression:")
-    if not place:
-        return error
+    """An error of ours as it was raised: Polars may raise it again with all of its text, and an expression, as
+    message."""
+    text = error.message.partition("\n\nThis error occurred in the following expression:")[0]
     message, _, hint = text.partition("\nHint: ")
-    return type(error)(message, hint=hint or error.hint)
+    return error if message == error.message else type(error)(message, hint=hint or error.hint)
 
 
 def failure_error(failure: Failure) -> ExecutionError:

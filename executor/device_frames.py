@@ -239,9 +239,8 @@ def source(schema: Mapping[str, pl.DataType], read: Callable[[Sequence[str]], De
             yield frame.held
             return
         copy = download(frame)
-        if predicate is not None:
-            copy = copy.filter(predicate)
-        yield copy if rows is None else copy.head(rows)
+        copy = copy if rows is None else copy.head(rows)  # what a predicate beside it is asked of
+        yield copy if predicate is None else copy.filter(predicate)
 
     return register_io_source(batches, schema=dict(schema))
 

@@ -6,21 +6,17 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
-from planner import coercion, types
-from planner.binder_clause import add_place
+from planner import types
+from planner.binder_copy import bind_copy
 from planner.binder_ddl import bind_create
+from planner.binder_insert import bind_insert
 from planner.binder_scope import BoundQuery, Environment
-from planner.binder_tables import unknown_table
-from planner.catalog import View
-from planner.errors import nearest
-from planner.expr import Column, Expr, column, new_field, null
-from planner.logical import Item, LogicalPlan, Project
-from planner.optimizer.nullability import can_be_null, nullable_columns
+from planner.expr import column, new_field, null
+from planner.logical import Item, Project
 from planner.statements import (
     Describe,
     Drop,
     Explain,
-    Insert,
     Query,
     ResetOption,
     SetOption,
@@ -72,75 +68,6 @@ def _drop(node: exp.Expression, env: Environment) -> Statement:
         raise env.unsupported(f"DROP {kind} is not supported", node)
     tables = node.args.get("tables") or [node.this]
     return Drop(kind, tuple(table_name(t, env) for t in tables), bool(node.args.get("exists")))
-
-
-def _insert(node: exp.Expression, env: Environment) -> Statement:
-    for key, what in (
-        ("conflict", "ON CONFLICT"), ("returning", "RETURNING"), ("overwrite", "INSERT OVERWRITE"),
-        ("alternative", "INSERT OR …"), ("ignore", "INSERT IGNORE"), ("where", "REPLACE WHERE"),
-        ("partition", "PARTITION"), ("default", "DEFAULT VALUES"),
-    ):  # fmt: skip
-        if node.args.get(key):
-            raise env.unsupported(f"{what} is not supported", node)
-    target = node.this.this if isinstance(node.this, exp.Schema) else node.this
-    name = table_name(target, env)
-    with add_place(env, target):
-        table = env.context.lookup(name)
-    if table is None:
-        raise unknown_table(name, target, env)
-    if isinstance(table, View):
-        raise env.error(f'"{name}" is a view; rows cannot be inserted into it', target)
-    source = node.args.get("expression")
-    if source is None:
-        raise env.error("INSERT needs VALUES or a query", target)
-    inner = env
-    if node.args.get("with_") is not None and source.args.get("with_") is None:
-        source.set("with_", node.args["with_"])
-    bound = inner.bind_query(source, inner, None)
-    known = [f.name for f in table.schema]
-    if node.args.get("by_name"):
-        columns = list(bound.names)
-    elif isinstance(node.this, exp.Schema):
-        columns = [c.name for c in node.this.expressions]
-    else:
-        columns = known
-    chosen = _targets(columns, known, name, node, env)
-    if len(chosen) != len(bound.fields):
-        raise env.error(
-            f'{len(chosen)} values a row are expected for "{name}", {len(bound.fields)} are given',
-            target,
-            hint=f"its columns: {', '.join(known)}",
-        )
-    items = []
-    nullable = nullable_columns((bound.plan.schema,))
-    for index, item in enumerate(table.schema):
-        value: Expr = null(item.type)
-        if index in chosen:
-            given = bound.fields[chosen.index(index)]
-            with add_place(env, target):
-                value = coercion.cast(column(given), item.type)
-        if isinstance(value, Column):
-            items.append(Item(bound.plan.schema[value.id], value))
-        else:
-            items.append(Item(new_field(item.name, item.type, can_be_null(value, nullable)), value))
-    plan: LogicalPlan = Project(bound.plan, tuple(items))
-    return Insert(table, name, Query(plan, tuple(known)))
-
-
-def _targets(columns: list[str], known: list[str], table: str, node: exp.Expression, env: Environment) -> list[int]:
-    """The positions in the table of the columns that an INSERT names."""
-    lowered = [k.lower() for k in known]
-    found: list[int] = []
-    for name in columns:
-        if name.lower() not in lowered:
-            close = nearest(name, known)
-            hint = f'did you mean "{close}"?' if close else f"its columns: {', '.join(known)}"
-            raise env.error(f'table "{table}" has no column "{name}"', node.this, hint=hint)
-        index = lowered.index(name.lower())
-        if index in found:
-            raise env.error(f'column "{name}" is named twice', node.this)
-        found.append(index)
-    return found
 
 
 def _describe(node: exp.Expression, env: Environment) -> Statement:
@@ -211,6 +138,11 @@ def _command(node: exp.Expression, env: Environment) -> Statement:
         case "SHOW" if text.replace("_", "").isalnum():
             table = exp.Table(this=exp.to_identifier(text))
             return Describe(_table_query(table, env))
+        case "COPY":
+            raise env.error(
+                "this COPY cannot be read",
+                hint="COPY (query) TO 'file' (FORMAT csv, …), COPY table TO 'file', COPY table FROM 'file'",
+            )
         case "SET":
             raise env.error("SET needs a value", hint="SET name = value")
         case _:
@@ -221,10 +153,19 @@ def _create(node: exp.Expression, env: Environment) -> Statement:
     return bind_create(node, env, bind_top_query, table_name)
 
 
+def _insert(node: exp.Expression, env: Environment) -> Statement:
+    return bind_insert(node, env, table_name)
+
+
+def _copy(node: exp.Expression, env: Environment) -> Statement:
+    return bind_copy(node, env, bind_top_query, table_name)
+
+
 _BINDERS: dict[type[exp.Expression], Callable[[exp.Expression, Environment], Statement]] = {
     exp.Create: _create,
     exp.Drop: _drop,
     exp.Insert: _insert,
+    exp.Copy: _copy,
     exp.Describe: _describe,
     exp.Show: _show,
     exp.Set: _set,

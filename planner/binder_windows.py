@@ -108,8 +108,8 @@ class Windows:
             plan = Window(plan, tuple(dict.fromkeys(partition)), rows.order, tuple(calls))
         return plan
 
-    def _syntax(self, node: exp.Expression, env: Environment, around: tuple[str, ...] = ()) -> WindowSyntax:
-        """A window with what it takes over from the one that it names.
+    def _syntax(self, node: exp.Expression, env: Environment, known: Sequence[str] | None = None) -> WindowSyntax:
+        """A window with what it takes over from the one that it names: any, or one of those ``known`` before it.
 
         Raises:
             BindError: there is none of that name, or what it says may not be said again.
@@ -123,12 +123,15 @@ class Windows:
         alias = node.args.get("alias")
         if alias is None:
             return own
-        found = self.named.get(alias.name.lower())
-        if found is None or alias.name.lower() in around:
-            close = nearest(alias.name, [w.this.name for n, w in self.named.items() if n not in around])
+        names = list(self.named) if known is None else known
+        name = alias.name.lower()
+        if name not in names:
+            close = nearest(alias.name, [self.named[n].this.name for n in names])
             hint = f'did you mean "{close}"?' if close else "name it in a WINDOW clause after HAVING"
-            raise env.error(f'there is no window "{alias.name}" in this query', alias, hint=hint)
-        base = self._syntax(found, env, (*around, alias.name.lower()))
+            if name in self.named:
+                hint = "a window is made of those that are defined before it"
+            raise env.error(f'there is no window "{alias.name}" here', alias, hint=hint)
+        base = self._syntax(self.named[name], env, names[: names.index(name)])
         again = "PARTITION BY" if own.partition and base.partition else "ORDER BY" if own.order and base.order else None
         if again is not None:
             raise env.error(f'window "{alias.name}" has its own {again}', node)

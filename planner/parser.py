@@ -18,6 +18,7 @@ from sqlglot.parser import Parser
 from sqlglot.tokenizer_core import Token, TokenType
 
 from planner.errors import BindError, ParseError, Position, SqlrayError, UnsupportedError, nearest
+from planner.parser_copy import CopyOptions
 
 DEFAULT_DIALECT = "duckdb"
 
@@ -179,7 +180,7 @@ class _AnyGroupingKeys:
 def _parser_class(dialect: type[Dialect]) -> type[Parser]:
     base: type[Parser] = dialect.parser_class
     own = (_WholeIntervals, _AnyGroupingKeys)
-    parts = (_NamedCalls, *own) if dialect is DuckDB else own
+    parts = (_NamedCalls, CopyOptions, *own) if dialect is DuckDB else own
     return type(base.__name__, (*parts, base), {})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from planner.catalog import Table, View
+from planner.file_format import FileFormat
 from planner.logical import LogicalPlan
 from planner.record import record
 
@@ -81,6 +82,23 @@ class Insert:
 
 
 @record
+class CopyTo:
+    """COPY … TO: the query's rows are written to a file."""
+
+    query: Query
+    path: str
+    format: FileFormat
+
+
+@record
+class CopyFrom:
+    """COPY … FROM: the rows of a file are put into a table."""
+
+    insert: Insert
+    path: str
+
+
+@record
 class Describe:
     """DESCRIBE: the names and types of a query's columns."""
 
@@ -122,6 +140,8 @@ Statement = (
     | CreateIndex
     | Drop
     | Insert
+    | CopyTo
+    | CopyFrom
     | Describe
     | ShowTables
     | SetOption

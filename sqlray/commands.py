@@ -1,4 +1,4 @@
-"""Statements that run at once: DDL, INSERT, SHOW, DESCRIBE, SET, EXPLAIN."""
+"""Statements that run at once: DDL, INSERT, COPY, SHOW, DESCRIBE, SET, EXPLAIN."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from planner.catalog import Catalog, Table, View
 from planner.errors import BindError, ExecutionError, PlanError, UnsupportedError
 from planner.statements import (
     ColumnDefinition,
+    CopyFrom,
+    CopyTo,
     CreateIndex,
     CreateTable,
     CreateView,
@@ -30,6 +32,7 @@ from planner.statements import (
     Statement,
 )
 from sqlray.result import Result
+from sqlray.write_file import whole_file, write_rows
 
 
 class Host(Protocol):
@@ -69,7 +72,17 @@ def execute(statement: Statement, host: Host) -> Result:
         case Drop():
             return _drop(statement, host.catalog)
         case Insert():
-            return _insert(statement, host)
+            return done(f"INSERT {_insert(statement, host)}")
+        case CopyTo(query, path, format):
+            result = host.run_query(query)
+            with whole_file(path) as out:
+                count = write_rows(result.schema, result.watched(), format, out)
+            return counted("COPY", count)
+        case CopyFrom(insert, path):
+            try:
+                return counted("COPY", _insert(insert, host))
+            except ExecutionError as error:
+                raise type(error)(f"cannot copy the rows of '{path}': {error.message}") from error
         case Describe(query):
             result = host.run_query(query)
             rows = [[f.name for f in result.schema], [types.type_name(f.type) for f in result.schema]]
@@ -94,6 +107,13 @@ def execute(statement: Statement, host: Host) -> Result:
 def done(message: str) -> Result:
     """The result of a statement that returns no rows."""
     return Result(pa.schema([]), lambda: iter(()), lambda _: message, message)
+
+
+def counted(what: str, rows: int) -> Result:
+    """The result of a statement that tells how many rows it was about, as DuckDB does."""
+    table = pa.table({"Count": pa.array([rows], pa.int64())})
+    message = f"{what} {rows}"
+    return Result(table.schema, lambda: iter(table.to_batches()), lambda _: message, message, told=True)
 
 
 def text_result(names: Sequence[str], columns: Sequence[Sequence[str]], *, message: str | None = None) -> Result:
@@ -166,7 +186,8 @@ def _drop(statement: Drop, catalog: Catalog) -> Result:
     return done(f"DROP {statement.kind}")
 
 
-def _insert(statement: Insert, host: Host) -> Result:
+def _insert(statement: Insert, host: Host) -> int:
+    """Put a query's rows into a table; returns their number."""
     table: Table = statement.table
     if not isinstance(table, MemoryTable):
         raise UnsupportedError(f'cannot insert into "{statement.name}": its rows are not the session\'s own')
@@ -186,7 +207,7 @@ def _insert(statement: Insert, host: Host) -> Result:
         for key in now.keys:
             check_unique(frame, key, statement.name)
         host.catalog.put(statement.name, MemoryTable(now.name, frame, now.schema, now.unique, now.keys))
-    return done(f"INSERT {added.height}")
+    return added.height
 
 
 def check_unique(frame: pl.DataFrame, key: tuple[str, ...], table: str) -> None:

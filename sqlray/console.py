@@ -114,7 +114,7 @@ class Console:
         return wanted and sys.stderr.isatty() and (self.form == "table" or not self.out.isatty())
 
     def _write(self, result: Result, out: BinaryIO) -> None:
-        if not result.columns:
+        if not result.columns or result.told:
             if self.form == "table" and (result.message or self.interactive):
                 out.write(f"{result.message or 'OK'}\n".encode())
             return

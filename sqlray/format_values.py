@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-_PRINTABLE = range(32, 127)
+_PRINTABLE = frozenset(range(32, 127)) - frozenset(b"\"'\\")  # bytes of a blob that stand for themselves
 _MICROSECOND = 1_000
 
 
@@ -63,7 +63,7 @@ def value_text(value: object) -> str:
         case datetime.timedelta():
             return interval_text(0, 0, round(value / datetime.timedelta(microseconds=1)) * _MICROSECOND)
         case bytes():
-            return "".join(chr(b) if b in _PRINTABLE and b != 92 else f"\\x{b:02X}" for b in value)
+            return "".join(chr(b) if b in _PRINTABLE else f"\\x{b:02X}" for b in value)
         case list():
             return "[" + ", ".join("NULL" if item is None else value_text(item) for item in value) + "]"
         case dict():

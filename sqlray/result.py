@@ -38,6 +38,7 @@ class Result:
             a table, such as a plan.
         options: how the result is displayed.
         dataset: runs the query and leaves its rows on the cluster; None where there is none.
+        told: whether the rows only say what the statement did, as its message does.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class Result:
         options: Options | None = None,
         watched: Callable[[], Iterator[pa.RecordBatch]] | None = None,
         dataset: Callable[[], object | None] = lambda: None,
+        told: bool = False,
     ) -> None:
         self.schema = schema
         self.message = message
+        self.told = told
         self._run = run
         self._watched = watched or run
         self._explain = explain
@@ -109,6 +112,13 @@ class Result:
             yield from self._table.to_batches()
         else:
             yield from self._run()
+
+    def watched(self) -> Iterator[pa.RecordBatch]:
+        """The rows as a stream for somebody who waits for all of them, and sees how far the query is."""
+        if self._table is not None:
+            yield from self._table.to_batches()
+        else:
+            yield from self._watched()
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """All rows as tuples of Python values."""

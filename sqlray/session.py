@@ -71,7 +71,7 @@ class Session:
     ) -> Result:
         """Parse, bind and plan a query at once, and run it when its rows are first asked for.
 
-        Statements that change something (CREATE, INSERT, DROP, SET, …) run at once. Of several statements separated by
+        Statements that change something (CREATE, INSERT, COPY, SET, …) run at once. Of several statements separated by
         semicolons all run, and the last one's result is returned.
 
         Args:

@@ -24,6 +24,7 @@ KEYWORDS = [
     "BY",
     "CASE",
     "CAST",
+    "COPY",
     "CREATE",
     "CROSS",
     "DATE",
@@ -96,8 +97,8 @@ KEYWORDS = [
 
 _WORD = re.compile(r"[A-Za-z_][\w]*$")
 _QUALIFIED = re.compile(r"""(?:([A-Za-z_]\w*)|"([^"]+)")\.(\w*)$""")
-_AFTER_RELATION = re.compile(r"\b(?:from|join|into|table|describe|view)\s+(?:[\w\"]+\s*,\s*)*$", re.IGNORECASE)
-_OPEN_PATH = re.compile(r"\b(?:from|join)\s+'([^']*)$", re.IGNORECASE)
+_AFTER_RELATION = re.compile(r"\b(?:from|join|into|table|describe|view|copy)\s+(?:[\w\"]+\s*,\s*)*$", re.IGNORECASE)
+_OPEN_PATH = re.compile(r"\b(?:from|join|to)\s+'([^']*)$", re.IGNORECASE)
 _ALIAS = re.compile(r"""\b(?:from|join|,)\s*(?:([A-Za-z_]\w*)|"([^"]+)")\s+(?:as\s+)?([A-Za-z_]\w*)""", re.IGNORECASE)
 _MENTIONED = re.compile(r"""[A-Za-z_]\w*|(?<=")[^"]+(?=")""")
 

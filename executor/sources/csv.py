@@ -7,21 +7,19 @@ further down the file its last columns are NULL.
 from __future__ import annotations
 
 import io
-import mmap
-import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+from polars.io.plugins import register_io_source
 
 from executor.dtypes import polars_dtype
 from executor.sources.base import Source
-from executor.sources.csv_sniff import Dialect, Sample, sniff
+from executor.sources.csv_records import Dialect, empty_lines, records
+from executor.sources.csv_sniff import Sample, sniff
 from executor.sources.errors import opening
-from executor.sources.parquet import FileKey, file_key
 from executor.sources.scanned import (
     ScannedFile,
     ScannedTable,
@@ -37,8 +35,6 @@ from planner.record import record
 
 # The types that Polars' parser reads by itself; every other one is read as text and converted.
 _NATIVE = (types.BIGINT, types.DOUBLE)
-_BLANK_LINES = (b"\n\n", b"\n\r\n")
-_SEARCHED = 64 << 20  # bytes at either end of a file that are searched for blank lines
 
 
 @record
@@ -51,15 +47,26 @@ class CsvReader:
     storage: tuple[tuple[str, str], ...] = ()
 
     def open(self, path: str) -> pl.LazyFrame:
+        found = empty_lines(path, self.dialect)
+        if found.first or (found.later and len(self.columns) > 1):
+            schema = {c: self._parsed(c) for c, _ in self.columns}
+            frame = register_io_source(lambda *asked: self._records(path, *asked), schema=schema)
+        else:
+            frame = self._parse(path, self.dialect.skip + self.dialect.header)
+        converted = [(c, t) for c, t in self.columns if c not in self.native and t != types.VARCHAR]
+        return frame.with_columns(convert(c, t) for c, t in converted)
+
+    def _parsed(self, column: str) -> pl.DataType:
+        """What the parser makes of a column."""
+        return polars_dtype(dict(self.columns)[column]) if column in self.native else pl.String()
+
+    def _parse(self, source: str | io.BytesIO, skip: int) -> pl.LazyFrame:
         dialect = self.dialect
-        schema = {c: polars_dtype(t) if c in self.native else pl.String() for c, t in self.columns}
-        blank = len(self.columns) > 1 and has_blank_lines(path)
-        empty = blank and _has_empty_records(path, dialect)
-        frame = pl.scan_csv(
-            _without_blank_lines(path, dialect) if empty else path,
+        return pl.scan_csv(
+            source,
             has_header=False,
-            skip_rows=dialect.skip + dialect.header,
-            schema=schema,
+            skip_rows=skip,
+            schema={c: polars_dtype(t) if c in self.native else pl.String() for c, t in self.columns},
             separator=dialect.delimiter,
             quote_char=dialect.quote or None,
             comment_prefix=dialect.comment or None,
@@ -70,70 +77,27 @@ class CsvReader:
             glob=False,
             storage_options=dict(self.storage) or None,
         )
-        if blank and not empty:
-            frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-        converted = [(c, t) for c, t in self.columns if c not in self.native and t != types.VARCHAR]
-        return frame.with_columns(convert(c, t) for c, t in converted)
+
+    def _records(
+        self, path: str, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, batch: int | None
+    ) -> Iterator[pl.DataFrame]:
+        """The rows of a file with empty lines, as Polars asks a source for them."""
+        skip = self.dialect.header
+        for text in records(path, self.dialect, len(self.columns)):
+            frame = self._parse(io.BytesIO(text), skip)
+            skip = 0
+            if rows is not None:
+                frame = frame.head(rows)
+            found = (frame if columns is None else frame.select(columns)).collect()
+            if rows is not None:
+                rows -= found.height
+            yield found if predicate is None else found.filter(predicate)
+            if rows == 0:
+                return
 
     def sample(self, path: str) -> pl.DataFrame:
         with opening(path, "CSV"):
             return self.open(path).head(8_192).collect()
-
-
-_blank_lines: dict[FileKey, bool] = {}
-_empty_records: dict[tuple[FileKey, Dialect], bool] = {}
-
-
-def has_blank_lines(path: str) -> bool:
-    """Whether a local file has empty lines: the parser makes rows of NULLs of them."""
-    if "://" in path:
-        return False
-    with opening(path, "CSV"):
-        key = file_key(path)
-        if key not in _blank_lines:
-            if is_packed(path):
-                text = read_sample(path, None, ()).data
-            else:
-                with open(path, "rb") as file:
-                    text = file.read(_SEARCHED)
-                    if key[2] > 2 * _SEARCHED:
-                        file.seek(-_SEARCHED, os.SEEK_END)
-                    text += file.read()
-            _blank_lines[key] = text.startswith((b"\n", b"\r\n")) or any(b in text for b in _BLANK_LINES)
-    return _blank_lines[key]
-
-
-def _has_empty_records(path: str, dialect: Dialect) -> bool:
-    """Whether a record has no value that is not NULL: the parser makes the same rows of it as of an empty line."""
-    with opening(path, "CSV"):
-        key = file_key(path), dialect
-        if key not in _empty_records:
-            _empty_records[key] = _search_empty_record(path, dialect)
-    return _empty_records[key]
-
-
-def _search_empty_record(path: str, dialect: Dialect) -> bool:
-    quote = re.escape(dialect.quote.encode())
-    value = b"|".join(re.escape(null.encode()) for null in dialect.nulls)
-    value = b"(?:%b(?:%b)%b|%b)" % (quote, value, quote, value)
-    record = re.compile(b"^%b(?:%b%b)+\r?$" % (value, re.escape(dialect.delimiter.encode()), value), re.MULTILINE)
-    if is_packed(path):
-        return record.search(read_sample(path, None, ()).data) is not None
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        return record.search(text) is not None
-
-
-def _without_blank_lines(path: str, dialect: Dialect) -> io.BytesIO:
-    """The file, in memory, without its empty lines; those inside quotes are part of a value."""
-    with opening(path, "CSV"):
-        text = read_sample(path, None, ()).data.removeprefix(b"\xef\xbb\xbf")
-    lines = text.split(b"\n", dialect.skip)
-    skipped, rest = lines[: dialect.skip], lines[-1]
-    pieces = rest.split(dialect.quote.encode()) if dialect.quote else [rest]
-    for i in range(0, len(pieces), 2):  # what is between these is quoted
-        pieces[i] = re.sub(rb"\n(?:\r?\n)+", b"\n", pieces[i])
-    pieces[0] = re.sub(rb"^(?:\r?\n)+", b"", pieces[0])
-    return io.BytesIO(b"\n".join([*skipped, dialect.quote.encode().join(pieces)]))
 
 
 def csv_table(

@@ -11,6 +11,7 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
+from executor.sources.csv_records import Dialect, from_first_record
 from executor.sources.text_sample import Text
 from executor.sources.text_types import converts, text_type
 from planner import types
@@ -19,21 +20,6 @@ from planner.record import record
 
 _DELIMITERS = (",", "|", ";", "\t")
 _LINES = 100  # that the delimiter is told from
-
-
-@record
-class Dialect:
-    """How a file is written. ``header`` is the number of lines that names take; "" delimiter: to be found
-    out."""
-
-    delimiter: str = ""
-    quote: str = '"'
-    comment: str = ""
-    skip: int = 0
-    header: int = 0
-    nulls: tuple[str, ...] = ("",)
-    decimal_comma: bool = False
-    ignore_errors: bool = False
 
 
 @record
@@ -54,6 +40,8 @@ def sniff(path: str, text: Text, dialect: Dialect, header: bool | None, names: S
         ExecutionError: the lines do not agree on the number of values.
     """
     data = text.data.removeprefix(b"\xef\xbb\xbf")
+    lines_and_rest = data.split(b"\n", dialect.skip)
+    data = from_first_record(lines_and_rest[-1], dialect) if len(lines_and_rest) > dialect.skip else b""
     lines = _lines(data, dialect)
     if not dialect.delimiter:
         dialect = replace(dialect, delimiter=_find_delimiter(path, lines, dialect.quote))
@@ -70,8 +58,6 @@ def sniff(path: str, text: Text, dialect: Dialect, header: bool | None, names: S
 def _lines(data: bytes, dialect: Dialect) -> list[str]:
     """The first lines that hold values."""
     text = io.StringIO(data[: 1 << 20].decode("utf-8", errors="replace"), newline="")
-    for _ in range(dialect.skip):
-        text.readline()
     found = []
     for line in text:
         if line.strip("\r\n") and not (dialect.comment and line.startswith(dialect.comment)):
@@ -123,7 +109,6 @@ def _read_rows(data: bytes, dialect: Dialect) -> pl.DataFrame:
         data,
         has_header=False,
         infer_schema=False,
-        skip_rows=dialect.skip,
         separator=dialect.delimiter,
         quote_char=dialect.quote or None,
         comment_prefix=dialect.comment or None,

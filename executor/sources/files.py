@@ -18,6 +18,7 @@ from executor.sources.jsonl import json_table
 from executor.sources.parquet import FileKey, file_key, parquet_table
 from executor.sources.remote_parquet import remote_parquet_table
 from planner.errors import BindError, UnsupportedError, nearest
+from planner.file_format import EXTENSIONS, extension
 
 Hive = Sequence[dict[str, Any]]
 Opener = Callable[[str, Sequence[str], Hive, Mapping[str, object]], Source]
@@ -42,13 +43,6 @@ FORMATS: Mapping[str, Opener] = {
     "json": json_table,
     "arrow": ipc_table,
 }
-
-EXTENSIONS = {
-    ".parquet": "parquet", ".pq": "parquet", ".parq": "parquet",
-    ".csv": "csv", ".tsv": "csv",
-    ".jsonl": "json", ".ndjson": "json", ".json": "json",
-    ".arrow": "arrow", ".ipc": "arrow", ".feather": "arrow",
-}  # fmt: skip
 
 _MAGIC = frozenset("*?[")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -141,15 +135,6 @@ def is_data_file(path: str) -> bool:
     """Whether a file in a directory belongs to the table: not hidden, not a marker of some writer."""
     base = os.path.basename(path)
     return not base.startswith((".", "_")) and extension(base) in EXTENSIONS
-
-
-def extension(path: str) -> str:
-    """The extension that tells the format; that of a compression after it does not count, nor the query of
-    a URL."""
-    if "://" in path:
-        path = path.split("?")[0]
-    base, last = os.path.splitext(path.lower())
-    return os.path.splitext(base)[1] if last in (".gz", ".zst", ".zstd") else last
 
 
 def format_of(paths: Sequence[str]) -> str:

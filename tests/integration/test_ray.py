@@ -237,6 +237,28 @@ def test_tables_in_memory_are_sent_once(session: sqlray.Session) -> None:
     assert len(session._backend._tables._known) == 1  # type: ignore[attr-defined]
 
 
+def test_rows_are_copied_to_and_from_files(session: sqlray.Session, tmp_path: Path) -> None:
+    session.register("t", ROWS)
+    query = "select s, count(*) as n, sum(v) as total from t group by s"
+    for form in ("parquet", "csv", "json"):
+        path = tmp_path / f"x.{form}"
+        assert session.sql(f"copy (select * from t) to '{path}'").fetchall() == [(COUNT,)]
+        assert session.sql(f"select count(*), sum(v) from '{path}'").fetchall() == [(COUNT, COUNT * (COUNT - 1) // 2)]
+        assert session.sql(f"copy ({query}) to '{path}'").fetchall() == [(13,)]
+    session.sql("create table u (s varchar, n integer, total bigint)")
+    assert session.sql(f"copy u from '{tmp_path / 'x.csv'}'").fetchall() == [(13,)]
+    assert sorted(session.sql("from u").fetchall()) == sorted(session.sql(query).fetchall())
+    with pytest.raises(sqlray.ExecutionError, match="division by zero"):
+        session.sql(f"copy (select 1 // (v - 399999) from t) to '{tmp_path / 'y.csv'}'")
+    assert {f.name for f in tmp_path.iterdir()} == {"x.parquet", "x.csv", "x.json"}
+
+
+def test_files_with_empty_lines_are_read_by_workers(session: sqlray.Session, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n" + "1,x\n,\n\n" * 50_000)
+    assert session.sql(f"select count(*), count(a) from '{path}'").fetchall() == [(100_000, 50_000)]
+
+
 def test_errors_are_the_users(session: sqlray.Session) -> None:
     session.register("t", ROWS)
     with pytest.raises(sqlray.ExecutionError, match="convert"):

@@ -68,6 +68,12 @@ def terminal(nation: Path, tmp_path: Path) -> Iterator[Terminal]:
     shell.process.close(force=True)
 
 
+def test_copy_tells_its_rows(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.type(f"copy nation to '{tmp_path / 'copy.csv'}' (header false);")
+    terminal.see(r"COPY 1000  \(\d+\.\d+ s\)\r\n")
+    assert (tmp_path / "copy.csv").read_text().startswith("0,nation 0\n")
+
+
 def test_statement_over_several_lines(terminal: Terminal) -> None:
     terminal.type("select count(*) as n", "from nation", "where n_key < 10;")
     terminal.see(r"│ +10 │")
@@ -178,6 +184,6 @@ def test_completion(completer: SqlCompleter, text: str, expected: list[str], abs
 
 
 def test_completion_of_paths(completer: SqlCompleter, nation: Path) -> None:
-    text = f"select * from '{nation.parent}/nat"
-    found = [c.text for c in completer.get_completions(Document(text, len(text)), CompleteEvent())]
-    assert found == ["ion.parquet"]
+    for text in (f"select * from '{nation.parent}/nat", f"copy nation to '{nation.parent}/nat"):
+        found = [c.text for c in completer.get_completions(Document(text, len(text)), CompleteEvent())]
+        assert found == ["ion.parquet"]

@@ -246,7 +246,7 @@ def test_describe_and_explain() -> None:
     "sql",
     [
         "begin", "commit", "rollback", "delete from t", "update t set a = 1", "truncate t",
-        "alter table t add x int", "copy t to 'x'", "create schema s", "create function f(x) as x",
+        "alter table t add x int", "copy t to", "create schema s", "create function f(x) as x",
         "create table x (a int check (a > 0))", "create table x (a int default 1)",
         "create table x (a int references t(a))", "attach 'x'", "use x", "pragma y", "insert into t default values",
         "insert or replace into t values (1, 2, 'x')", "insert into t select 1 returning *",

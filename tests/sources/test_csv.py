@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import random
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 
 import sqlray
+from executor.sources import csv_records
+from executor.sources.csv_records import Dialect, records
 from sqlray import ExecutionError, UnsupportedError
 
 FILES = {
@@ -32,6 +37,8 @@ FILES = {
     "blank_lines": "a,b\n1,2\n\n3,4\n\n",
     "blank_lines_and_rows_of_nulls": 'a,b\n\n1,2\n,\n\n"",""\n3,"x\n\ny"\n\n',
     "blank_lines_and_rows_of_nulls_after_returns": "a;b\r\n1;2\r\n\r\n;\r\n3;4\r\n\r\n",
+    "blank_lines_at_the_start": "\n\na,b\n1,2\n,\n",
+    "blank_lines_at_the_start_of_one_column": "\n\na\n1\n\n2\n",
     "blank_line_of_one_column": "a\n1\n\n3\n",
     "empty_fields": "a,b\n1,2\n,\n3,4\n",
     "codes": "a,b\n007,1\n008,2\n",
@@ -195,3 +202,111 @@ def test_moments_that_stay_text_are_no_names(line: str, tmp_path: Path) -> None:
     assert len(sqlray.connect().sql(f"select * from '{path}'").fetchall()) == 2
     path.write_text(f"a,b\n{line}\n{line}\n")
     assert sqlray.connect().sql(f"select * from '{path}'").columns == ["a", "b"]
+
+
+def _pieces(path: Path, text: bytes, dialect: Dialect, columns: int = 2) -> bytes:
+    path.write_bytes(text)
+    pieces = list(records(str(path), dialect, columns))
+    assert all(p.endswith(b"\n") for p in pieces[:-1])
+    return b"".join(pieces)
+
+
+def _byte_by_byte(text: str, comment: str) -> str:
+    """Records without empty lines and comments, in the simplest way."""
+    kept, inside, line = [], False, ""
+    for character in text:
+        line += character
+        inside ^= character == '"' and not (comment and line.startswith(comment))
+        if character == "\n" and not inside:
+            if line.strip("\r\n") and not (comment and line.startswith(comment)):
+                kept.append(line)
+            line = ""
+    return "".join(kept) + line
+
+
+@pytest.mark.parametrize("comment", ["", "#"])
+def test_empty_lines_go_wherever_pieces_of_a_file_end(
+    comment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_records, "_SEARCHED", 5)
+    monkeypatch.setattr(csv_records, "_FIRST_PIECE", 1)
+    monkeypatch.setattr(csv_records, "_PIECE", 7)
+    chosen = random.Random(3)
+    parts = ["a,b\n", ",\n", "\n", "\n\n", "\r\n", '"x\n\n#y",1\n', '"q""\n\n""",2\n', "c,d\r\n", "e#,f\n"]
+    parts += ['# say "\n'] if comment else []
+    for _ in range(300):
+        text = "".join(chosen.choices(parts, k=chosen.randrange(12))) + chosen.choice(["", "g,h", "\n"])
+        found = _pieces(tmp_path / "x.csv", text.encode(), Dialect(",", comment=comment))
+        assert found.decode().strip("\n") == _byte_by_byte(text, comment).strip("\n"), repr(text)
+
+
+def test_lines_that_are_skipped_are_no_records(tmp_path: Path) -> None:
+    text = b'5" pipes\n\n\na,b\n1,2\n\n,\n'
+    assert _pieces(tmp_path / "x.csv", text, Dialect(",", skip=1)) == b"a,b\n1,2\n,\n"
+    assert _pieces(tmp_path / "x.csv", text, Dialect(",", skip=9)) == b""
+    assert _pieces(tmp_path / "x.csv", b"\n\na\n\n1\n", Dialect(","), columns=1) == b"a\n\n1\n"
+
+
+def test_quotes_in_comments(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text('# say "\n\na,b\n# it\n1,"x\n\n# y"\n\n,\n3,4\n# "')
+    found = sqlray.connect().sql(f"select * from read_csv('{path}', comment = '#')")
+    assert (found.columns, found.fetchall()) == (["a", "b"], [(1, "x\n\n# y"), (None, None), (3, "4")])
+
+
+def test_an_empty_line_anywhere_in_a_large_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    lines = "12345,abcdefgh\n" * 4_500_000
+    path.write_text("a,b\n" + lines + "\n" + lines)
+    found = sqlray.connect().sql(f"select count(*), count(a) from '{path}'")
+    assert found.fetchall() == [(9_000_000, 9_000_000)]
+
+
+def test_parts_of_a_file_with_empty_lines(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,b,c\n\n" + "".join(f"{i},t{i},{i / 4}\n,,\n\n" for i in range(50_000)))
+    session = sqlray.connect()
+    for sql in (
+        "select count(*) from t",
+        "select sum(c) from t where a % 7 = 1",
+        "select count(*) from (select * from t limit 1000) where a > 5",
+        "select b from t where a > 49990 order by a limit 3",
+        "select count(*) from t where a is null",
+    ):
+        expected = duckdb.sql(sql.replace("from t", f"from read_csv('{path}')"))
+        assert session.sql(sql.replace("from t", f"from '{path}'")).fetchall() == expected.fetchall(), sql
+    few = session.sql(f"select * from '{path}' limit 3").fetchall()
+    assert few == [(0, "t0", 0.0), (None, None, None), (1, "t1", 0.25)]
+
+
+def test_what_is_wrong_in_a_file_with_empty_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.csv"
+    rows = "1,2\n,\n\n" * 800_000
+    path.write_text("a,b\n" + rows + "x,2\n")
+    _fails(path, "'x'", '"a"', "sample_size")
+    path.write_bytes(b"a,b\n" + rows.encode() + b"1,2,3\n")
+    _fails(path, "more fields")
+    monkeypatch.setattr(csv_records, "_LONGEST", 1 << 20)
+    path.write_text("a,b\n" + rows + '5" pipe,2\n' + rows)
+    _fails(path, "a record of more than", "quote")
+
+
+def test_a_file_with_empty_lines_is_read_in_pieces(tmp_path: Path) -> None:
+    """It is not held whole: reading one of 200 MB takes a process less than that beyond what it starts with."""
+    path = tmp_path / "x.csv"
+    block = 'a,b\n"' + "x" * 990 + '",1\n,\n\n'
+    with path.open("w") as file:
+        for _ in range(200):
+            file.write(block * 1000)
+    code = (
+        "import resource, sqlray\n"
+        f"sqlray.sql(\"select 1 from '{tmp_path / 'small.csv'}'\").fetchall()\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        f"print(sqlray.sql(\"select count(*) from '{path}'\").fetchone()[0])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    (tmp_path / "small.csv").write_text("a,b\n1,2\n,\n\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    count, kilobytes = map(int, done.stdout.split())
+    assert count == 200_000 * 3 - 1
+    assert kilobytes < 180_000
