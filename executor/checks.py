@@ -131,7 +131,7 @@ def execution_error(error: BaseException) -> SqlrayError:
             hint="read_json('…', sample_size = -1) tells types from the whole file",
         )
     if "overflow in decimal" in text or "doesn't fit Decimal" in text or "decimal precision" in text.lower():
-        return _failure_error(Failure.DECIMAL_OVERFLOW)
+        return failure_error(Failure.DECIMAL_OVERFLOW)
     if isinstance(error, MemoryError):
         return OutOfMemoryError("the query ran out of memory", hint="SET memory_limit to bound what it holds")
     if isinstance(error, FileNotFoundError):
@@ -156,7 +156,7 @@ def _restored(error: SqlrayError) -> SqlrayError:
     return type(error)(message, hint=hint or error.hint)
 
 
-def _failure_error(failure: Failure) -> ExecutionError:
+def failure_error(failure: Failure) -> ExecutionError:
     message, hint = _MESSAGES[failure]
     return ExecutionError(message, hint=hint)
 
@@ -164,7 +164,7 @@ def _failure_error(failure: Failure) -> ExecutionError:
 def _conversion_error(found: re.Match[str]) -> ExecutionError:
     value = found["values"].split(", ")[0]
     if found["target"] == "i8" and value.lstrip("-").isdigit() and int(value) in Failure._value2member_map_:
-        return _failure_error(Failure(int(value)))
+        return failure_error(Failure(int(value)))
     source, target = _sql_type(found["source"]), _sql_type(found["target"])
     if source == "VARCHAR":
         text = value.strip('"').replace("'", "''")

@@ -53,11 +53,11 @@ from planner.physical import (
     NestedLoopJoinExec,
     PhysicalPlan,
     ProjectExec,
-    RowNumberExec,
     ScanExec,
     SortExec,
     UnionExec,
     ValuesExec,
+    WindowExec,
 )
 from planner.record import record
 from planner.tree import transform_up, walk
@@ -158,9 +158,12 @@ class _Attempt:
                 return replace(node, keys=by, aggregates=aggregates, schema=self._schema(node))
             case SortExec():
                 return replace(node, keys=self._sort_keys(node.keys), schema=self._schema(node))
-            case RowNumberExec():
+            case WindowExec():
                 partition = tuple(map(self._key, node.partition))
-                return replace(node, partition=partition, order=self._sort_keys(node.order), schema=self._schema(node))
+                calls = (i.call.with_expressions(self.exprs(i.call.expressions())) for i in node.items)
+                items = tuple(replace(i, call=c) for i, c in zip(node.items, calls, strict=True))
+                order = self._sort_keys(node.order)
+                return replace(node, partition=partition, order=order, items=items, schema=self._schema(node))
             case LimitExec() | ExchangeExec() | MaterializeExec():
                 return replace(node, schema=self._schema(node))
             case UnionExec():  # of columns with other dictionaries

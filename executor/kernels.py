@@ -25,7 +25,8 @@ from executor.expressions import conjunction, translate
 from executor.frame import Context, Frame, KernelOptions, column_value, named, output, select, stored, unify_frames
 from executor.kernels_aggregate import aggregate
 from executor.kernels_join import hash_join, nested_loop_join
-from executor.kernels_sort import head, limit, row_number, sort
+from executor.kernels_sort import head, limit, sort
+from executor.kernels_window import window
 from executor.sources.base import Source
 from executor.sources.dictionary import CodedTable
 from executor.sources.held_files import HeldFiles
@@ -47,11 +48,11 @@ from planner.physical import (
     NestedLoopJoinExec,
     PhysicalPlan,
     ProjectExec,
-    RowNumberExec,
     ScanExec,
     SortExec,
     UnionExec,
     ValuesExec,
+    WindowExec,
 )
 
 __all__ = ["KernelOptions", "collect", "compile_fragment", "optimizations", "run_on_device", "stream", "to_arrow"]
@@ -197,8 +198,8 @@ def _operator(plan: PhysicalPlan, children: list[Frame], context: Context) -> Fr
             return limit(plan, children[0])
         case UnionExec():
             return _union(plan, children, context)
-        case RowNumberExec():
-            return row_number(plan, children[0], context)
+        case WindowExec():
+            return window(plan, children[0], context)
         case ExchangeExec() | MaterializeExec():
             return children[0]
         case _:

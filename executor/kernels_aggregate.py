@@ -265,6 +265,21 @@ def _distinct(argument: Argument) -> Argument:
     return replace(argument, values=(value, *argument.values[1:]))
 
 
+def summed(value: Value, rows: int | None, device: Device) -> Value:
+    """The integers that are added up for a sum of integers or decimals, with the type, the store and the bounds of the
+    sum; NATIVE where no store is proved to hold it."""
+    dtype = types.decimal(types.MAX_PRECISION, value.dtype.scale if types.is_decimal(value.dtype) else 0)
+    low, high = bounds_of(value)
+    largest = max(abs(low), abs(high))
+    if rows is not None and largest * rows <= INT64_MAX:
+        bounds = (min(low * rows, 0), max(high * rows, 0))
+        return Value(as_integer(value, Store.INT64, device), dtype, Store.INT64, bounds, value.nullable)
+    if device == "cpu" and largest * _MANY_ROWS < 10**38:
+        bounds = (min(low * _MANY_ROWS, 0), max(high * _MANY_ROWS, 0))
+        return Value(as_integer(value, Store.INT128, device), dtype, Store.INT128, bounds, value.nullable)
+    return Value(value.expr, dtype, nullable=value.nullable)
+
+
 def _exact_sum(argument: Argument) -> tuple[Value, pl.Expr | None]:
     """The sum of integers or decimals, held as a scaled integer where that cannot overflow.
 
@@ -272,34 +287,28 @@ def _exact_sum(argument: Argument) -> tuple[Value, pl.Expr | None]:
     As long as that fits, no sum of any of the rows wraps.
     """
     value = argument.value
-    scale = value.dtype.scale if types.is_decimal(value.dtype) else 0
-    dtype = types.decimal(types.MAX_PRECISION, scale)
-    low, high = bounds_of(value)
-    largest = max(abs(low), abs(high))
     rows = argument.group.max_rows
     device = argument.group.device
     if device == "gpu":
         rows = min(rows or DEVICE_ROWS, DEVICE_ROWS)
-    if rows is not None and largest * rows <= INT64_MAX:
-        expr = _as_integer(value, Store.INT64, device).sum()
-        bounds = (min(low * rows, 0), max(high * rows, 0))
-        return Value(or_null(expr, argument), dtype, Store.INT64, bounds, argument.skips), None
-    if device == "cpu" and largest * _MANY_ROWS < 10**38:
-        expr = _as_integer(value, Store.INT128, device).sum()
-        bounds = (min(low * _MANY_ROWS, 0), max(high * _MANY_ROWS, 0))
-        return Value(or_null(expr, argument), dtype, Store.INT128, bounds, argument.skips), None
+    held = summed(value, rows, device)
+    if held.store is not Store.NATIVE:
+        return replace(held, expr=or_null(held.expr.sum(), argument), nullable=argument.skips), None
+    dtype, scale = held.dtype, held.dtype.scale
+    low, high = bounds_of(value)
+    largest = max(abs(low), abs(high))
     # Of decimals only where it will hardly wrap: where it does, the fragment has to run again.
     unlikely = value.store is Store.INT64 and rows is not None and largest * rows <= _LIKELY * INT64_MAX
     if device == "gpu" and (unlikely or types.is_integer(value.dtype)) and fits((low, high), INT64_MAX + 1):
-        integer = _as_integer(value, Store.INT64, device)
+        integer = as_integer(value, Store.INT64, device)
         bounds = (-INT64_MAX, INT64_MAX)
         held = Value(or_null(integer.sum(), argument), dtype, Store.INT64, bounds, argument.skips)
         return held, integer.cast(pl.Float64).abs().sum()
     native_value = value.expr.cast(pl.Decimal(38, 0)) if types.is_integer(value.dtype) else native(value, device).expr
-    summed = native_value.cast(pl.Decimal(38, scale))
-    total = Value(or_null(summed.sum(), argument), dtype, Store.NATIVE, None, argument.skips)
+    wide = native_value.cast(pl.Decimal(38, scale))
+    total = Value(or_null(wide.sum(), argument), dtype, Store.NATIVE, None, argument.skips)
     if device == "gpu" and largest * _MANY_ROWS >= 10**38:
-        return total, summed.cast(pl.Float64).abs().sum() * float(10**scale)
+        return total, wide.cast(pl.Float64).abs().sum() * float(10**scale)
     return total, None
 
 
@@ -313,7 +322,8 @@ def _no_overflow(total: Value, size: pl.Expr, group: Group) -> pl.Expr:
     return checked(total.expr, (size < limit).not_(), Failure.OUT_OF_RANGE, group.scope)
 
 
-def _as_integer(value: Value, store: Store, device: Device) -> pl.Expr:
+def as_integer(value: Value, store: Store, device: Device) -> pl.Expr:
+    """An integer, or a decimal as the integer that it is scaled to."""
     if types.is_decimal(value.dtype):
         return with_store(value, store, device).expr
     return value.expr.cast(integer_dtype(store))

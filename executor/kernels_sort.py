@@ -1,4 +1,4 @@
-"""Order: sorting, top-N, limits, row numbers."""
+"""Order: sorting, top-N, limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from executor.intervals import interval_length
 from executor.value import Scope, Value, native
 from planner import types
 from planner.expr import Column, SortKey, column_name
-from planner.physical import LimitExec, RowNumberExec, SortExec
+from planner.physical import LimitExec, SortExec
 from planner.tree import walk
 
 _MOST_ROWS = 2**32 - 1
@@ -64,19 +64,3 @@ def _cut(frame: Frame, count: int | None, offset: int) -> Frame:
         lazy = lazy.slice(offset)
     rows = frame.max_rows if count is None else count if frame.max_rows is None else min(count, frame.max_rows)
     return Frame(lazy, frame.columns, rows)
-
-
-def row_number(plan: RowNumberExec, frame: Frame, context: Context) -> Frame:
-    scope = context.scope(frame.columns)
-    lazy = sort_by(frame.lazy, plan.order, scope) if plan.order else frame.lazy
-    name = column_name(plan.field)
-    if context.device == "gpu":  # cuDF has no ranges: it adds up ones
-        one = context.fresh("one")
-        lazy = lazy.with_columns(pl.lit(1, dtype=pl.Int64).alias(one))
-        number = pl.col(one).cum_sum()
-    else:
-        number = pl.int_range(1, pl.len() + 1, dtype=pl.Int64)
-    if plan.partition:
-        number = number.over([frame.columns[c.id].expr for c in plan.partition])
-    columns = {**frame.columns, plan.field.id: Value(pl.col(name), plan.field.dtype, nullable=False)}
-    return Frame(lazy.with_columns(number.alias(name)), columns, frame.max_rows)

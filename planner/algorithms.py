@@ -21,11 +21,11 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
     Union,
     Values,
+    Window,
 )
 from planner.physical import (
     AggregateExec,
@@ -37,11 +37,11 @@ from planner.physical import (
     NestedLoopJoinExec,
     PhysicalPlan,
     ProjectExec,
-    RowNumberExec,
     ScanExec,
     SortExec,
     UnionExec,
     ValuesExec,
+    WindowExec,
 )
 from planner.physical_context import PhysicalContext
 from planner.statistics import DEFAULT_ROWS, equalities
@@ -101,9 +101,11 @@ class _Planner:
                 return LimitExec(self.visit(input), limit, plan.schema, offset), Cost()
             case Union(inputs):
                 return UnionExec(tuple(map(self.visit, inputs)), plan.schema), Cost(self.rows(plan) * 0.1)
-            case RowNumber(input, partition, order, item):
-                numbered = RowNumberExec(self.visit(input), partition, order, item, plan.schema)
-                return numbered, self.model.sort(self.rows(input), self.estimator.width(input))
+            case Window(input, partition, order, items):
+                limits = self.limits(plan.expressions(), input)
+                most = self.estimator.max_rows(input)
+                window = WindowExec(self.visit(input), partition, order, items, plan.schema, limits, most)
+                return window, self.model.sort(self.rows(input), self.estimator.width(input))
             case CommonSubplan(input, name):
                 size = self.rows(input) * self.estimator.width(input)
                 return MaterializeExec(self.visit(input), name, plan.schema), Cost(self.rows(input) * 0.1, size)

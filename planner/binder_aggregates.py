@@ -108,32 +108,58 @@ def _within_group(call: AggregateSyntax) -> AggregateSyntax:
     return replace(call, order=call.within, within=())
 
 
+@record
+class BoundParts:
+    """A call of an aggregate or window function, its name not looked up yet."""
+
+    name: str
+    args: tuple[Expr, ...]
+    filter: Expr | None
+    order: tuple[SortKey, ...]
+    distinct: bool
+    ignore_nulls: bool
+
+
 def bind_aggregate_call(node: exp.Expression, scope: ExpressionScope) -> AggregateCall:
     """The aggregate call of a node, its arguments bound in ``scope`` (that of the rows it aggregates)."""
     try:
         syntax = aggregate_syntax(node)
-        name, arguments = syntax.name, syntax.args
-        if len(arguments) == 1 and isinstance(arguments[0], exp.Star):
-            if name != "count":
-                raise BindError(f"{name}(*) has no meaning", hint="only count takes *")
-            arguments = ()
-        for argument in arguments:
+        for argument in syntax.args:
             for inner in aggregate_calls(argument):
                 raise located(BindError("an aggregate cannot stand in an aggregate"), inner, scope.sql)
-        args = [bind_expression(a, scope) for a in arguments]
-        filter = None if syntax.filter is None else bind_condition(syntax.filter, scope)
-        if syntax.within:
-            args = _ordered_set(name, args, bind_sort_key(syntax.within[0], scope))
-        order = [bind_sort_key(k, scope) for k in syntax.order]
-        if syntax.ignore_nulls and name != "any_value":
+        parts = _bind_parts(syntax, scope)
+        name = parts.name
+        if parts.ignore_nulls and name != "any_value":
             if name not in ("first", "arbitrary"):
                 raise UnsupportedError(f"IGNORE NULLS of {name} is not supported")
             name = "any_value"
         return functions_aggregate.resolve_aggregate(
-            name, args, distinct=syntax.distinct, filter=filter, order_by=order
+            name, parts.args, distinct=parts.distinct, filter=parts.filter, order_by=parts.order
         )
     except SqlrayError as error:
         raise located(error, node, scope.sql) from None
+
+
+def bind_call_parts(node: exp.Expression, scope: ExpressionScope) -> BoundParts:
+    """The call of a window function, or of an aggregate as one, its arguments bound in ``scope``."""
+    try:
+        return _bind_parts(aggregate_syntax(node), scope)
+    except SqlrayError as error:
+        raise located(error, node, scope.sql) from None
+
+
+def _bind_parts(syntax: AggregateSyntax, scope: ExpressionScope) -> BoundParts:
+    name, arguments = syntax.name, syntax.args
+    if len(arguments) == 1 and isinstance(arguments[0], exp.Star):
+        if name != "count":
+            raise BindError(f"{name}(*) has no meaning", hint="only count takes *")
+        arguments = ()
+    args = [bind_expression(a, scope) for a in arguments]
+    filter = None if syntax.filter is None else bind_condition(syntax.filter, scope)
+    if syntax.within:
+        args = _ordered_set(name, args, bind_sort_key(syntax.within[0], scope))
+    order = tuple(bind_sort_key(k, scope) for k in syntax.order)
+    return BoundParts(name, tuple(args), filter, order, syntax.distinct, syntax.ignore_nulls)
 
 
 def _ordered_set(name: str, args: list[Expr], key: SortKey) -> list[Expr]:

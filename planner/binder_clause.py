@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from typing import Literal as OneOf
@@ -21,6 +21,7 @@ from planner.binder_aggregates import bind_aggregate_call
 from planner.binder_expressions import bind_condition, bind_expression, located
 from planner.binder_scope import Environment, FromScope, OuterScope, find_in, unknown_column
 from planner.binder_subquery import Attachment, bind_exists, bind_quantified, bind_scalar
+from planner.binder_windows import Windows
 from planner.errors import SqlrayError
 from planner.expr import AggregateCall, ColumnId, Expr, Literal, column, columns_of, new_field
 from planner.functions_aggregate import value_of_no_rows
@@ -70,6 +71,7 @@ class ClauseScope:
             method or a closure would: the cycle would keep all tables of the query until the garbage collector runs.
         aliases_of: the scope around an aggregate, in which aliases are bound.
         aggregates: where aggregates go; None where they are not allowed.
+        windows: the window functions of the query, once there can be any; they are allowed where ``has_windows``.
         known: the subqueries of GROUP BY, which mean the same where they stand again.
         prefers_alias: whether an alias goes before a column of its name (HAVING: before one that is no key).
     """
@@ -80,6 +82,8 @@ class ClauseScope:
     outer: OuterScope | None = None
     find_alias: FindAlias | None = None
     aggregates: Aggregates | None = None
+    windows: Windows | None = None
+    has_windows: bool = False
     prefers_alias: Callable[[ColumnId], bool] | None = None
     aliases_of: ClauseScope | None = None
     known: list[BoundSubquery] = field(default_factory=list)
@@ -141,7 +145,9 @@ class ClauseScope:
 
         One that reads columns from around the query alone belongs to the query around (ISO 9075-2, 10.9).
         """
-        inner = ClauseScope(self.env, "an aggregate", self.source, self.outer, self.find_alias, aliases_of=self)
+        inner = ClauseScope(
+            self.env, "an aggregate", self.source, self.outer, self.find_alias, windows=self.windows, aliases_of=self
+        )
         call = bind_aggregate_call(node, inner)
         read = columns_of(*call.expressions())
         local = self.source.field_ids()
@@ -159,6 +165,16 @@ class ClauseScope:
         self.aggregates.attachments += inner.attachments
         return self.aggregates.add(call, call.name)
 
+    def bind_window(self, node: exp.Expression) -> Expr:
+        if self.windows is None or not self.has_windows:
+            raise self._no_windows(node)
+        inner = replace(self, clause="a window function", has_windows=False)  # what it collects is this scope's
+        return self.windows.bind(node, inner, self.env)
+
+    def _no_windows(self, node: exp.Expression) -> SqlrayError:
+        hint = _WINDOW_HINTS.get(self.clause, "compute it in a subquery first")
+        return self.env.error(f"{self.clause} cannot contain window functions", node, hint=hint)
+
     def parameter(self, node: exp.Expression) -> Literal:
         return parameter(node, self.env)
 
@@ -175,6 +191,9 @@ class ClauseScope:
             self.places.setdefault(item.id, node)
             return column(item)
         named = self._alias(node.name) if plain else None
+        if named is not None and self.windows is not None and not self.has_windows:
+            if not self.windows.ids.isdisjoint(columns_of(named)):
+                raise self._no_windows(node)
         if named is None and self.outer is not None:
             return self.outer.find_column(node)
         return named
@@ -207,6 +226,10 @@ class ClauseScope:
         return value
 
 
+_WINDOW_HINTS = {
+    "WHERE": "filter with QUALIFY, which comes after the window functions",
+    "HAVING": "filter with QUALIFY, which comes after the window functions",
+}
 _AGGREGATE_HINTS = {
     "WHERE": "filter groups with HAVING",
     "GROUP BY": "group by the columns, and aggregate in SELECT",

@@ -55,6 +55,10 @@ class ExpressionScope(Protocol):
         """The result of an aggregate call (with its FILTER, WITHIN GROUP, … around it)."""
         ...
 
+    def bind_window(self, node: exp.Expression) -> Expr:
+        """The result of a call with OVER."""
+        ...
+
     def parameter(self, node: exp.Expression) -> Expr:
         """The value of a parameter."""
         ...

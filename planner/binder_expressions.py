@@ -586,8 +586,8 @@ _BINDERS: dict[type[exp.Expression], _Binder] = {
     exp.WithinGroup: lambda node, scope: scope.bind_aggregate(node),
     exp.IgnoreNulls: lambda node, scope: scope.bind_aggregate(node),
     exp.RespectNulls: lambda node, scope: scope.bind_aggregate(node),
+    exp.Window: lambda node, scope: scope.bind_window(node),
     # known, and not supported yet
-    exp.Window: _refused("a window function (OVER)"),
     exp.Array: _refused("a list"),
     exp.Struct: _refused("a struct"),
     exp.Bracket: _refused("[…]"),

@@ -79,6 +79,17 @@ _TYPED: dict[type[exp.Expression], tuple[str, tuple[str, ...]]] = {
     exp.BitwiseAndAgg: ("bit_and", ("this",)),
     exp.BitwiseOrAgg: ("bit_or", ("this",)),
     exp.BitwiseXorAgg: ("bit_xor", ("this",)),
+    exp.RowNumber: ("row_number", ("this",)),
+    exp.Rank: ("rank", ("expressions",)),
+    exp.DenseRank: ("dense_rank", ("expressions",)),
+    exp.PercentRank: ("percent_rank", ("expressions",)),
+    exp.CumeDist: ("cume_dist", ("expressions",)),
+    exp.Ntile: ("ntile", ("this",)),
+    exp.Lag: ("lag", ("this", "offset", "default")),
+    exp.Lead: ("lead", ("this", "offset", "default")),
+    exp.FirstValue: ("first_value", ("this",)),
+    exp.LastValue: ("last_value", ("this",)),
+    exp.NthValue: ("nth_value", ("this", "offset")),
 }
 
 

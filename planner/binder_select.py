@@ -33,6 +33,7 @@ from planner.binder_scope import BoundQuery, Environment, FromScope, OuterScope,
 from planner.binder_star import SelectItem, expand
 from planner.binder_subquery import Attachment, attach_all
 from planner.binder_tables import with_ctes
+from planner.binder_windows import Windows
 from planner.errors import ParseError, UnsupportedError
 from planner.expr import (
     Column,
@@ -47,7 +48,7 @@ from planner.expr import (
     is_volatile,
     new_field,
 )
-from planner.logical import Aggregate, Filter, Item, LogicalPlan, Project, RowNumber, Sort, project_to
+from planner.logical import Aggregate, Filter, Item, LogicalPlan, Project, Sort, numbered, project_to
 from planner.optimizer.nullability import can_be_null, nullable_columns
 from planner.parser import position_at
 
@@ -65,10 +66,12 @@ _HANDLED = frozenset(
         "limit",
         "offset",
         "distinct",
+        "windows",
+        "qualify",
     }
 )
 _WHAT = {
-    "qualify": "QUALIFY", "windows": "WINDOW", "sample": "USING SAMPLE", "laterals": "LATERAL VIEW",
+    "sample": "USING SAMPLE", "laterals": "LATERAL VIEW",
     "pivots": "PIVOT", "connect": "CONNECT BY", "match": "MATCH_RECOGNIZE", "into": "SELECT INTO",
     "kind": "SELECT AS", "locks": "FOR UPDATE", "hint": "a hint", "prewhere": "PREWHERE", "sort": "SORT BY",
     "cluster": "CLUSTER BY", "distribute": "DISTRIBUTE BY", "settings": "SETTINGS", "format": "FORMAT",
@@ -102,6 +105,7 @@ class _Select:
     bound: list[Expr] = field(default_factory=list)  # the items bound so far
     grouping: Grouping = field(init=False)
     aggregates: Aggregates = field(default_factory=Aggregates)
+    windows: Windows = field(default_factory=Windows)
     resolving: set[str] = field(default_factory=set)  # aliases being bound, against cycles
     scope: ClauseScope = field(init=False)  # of SELECT and ORDER BY
 
@@ -116,16 +120,25 @@ class _Select:
             self._where(args["where"].this)
         self.grouping = Grouping(self.env, self.source)
         earlier = partial(_earlier_alias, self.items, self.bound)
-        self.scope = ClauseScope(self.env, "SELECT", self.source, self.outer, earlier, self.aggregates)
+        self.windows.name(args.get("windows") or (), self.env)
+        self.scope = ClauseScope(
+            self.env, "SELECT", self.source, self.outer, earlier, self.aggregates, self.windows, has_windows=True
+        )
         if args.get("group") is not None:
             self._group(args["group"])
         for item in self.items:
             self.bound.append(self._item(item))
         having, having_scope = self._having(args.get("having"))
+        self.scope.clause = "QUALIFY"
+        qualify = None if args.get("qualify") is None else self.scope.predicate(args["qualify"].this)
         self.scope.clause = "ORDER BY"
         order = self._order_keys()
         distinct_on = self._distinct_on()
+        if qualify is not None and not self.windows.items:
+            hint = "filter rows with WHERE, and groups with HAVING"
+            raise self.env.error("QUALIFY needs a window function in it or in SELECT", args["qualify"], hint=hint)
         self._aggregate(having, having_scope)
+        self._window(qualify)
         return self._output(order, distinct_on)
 
     # -- clauses
@@ -231,7 +244,7 @@ class _Select:
             return None, None
         self.grouping.active = True
         scope = ClauseScope(
-            self.env, "HAVING", self.source, self.outer, self.scope.find_alias, self.aggregates,
+            self.env, "HAVING", self.source, self.outer, self.scope.find_alias, self.aggregates, self.windows,
             prefers_alias=lambda id: not self.grouping.has_column(id), known=self.scope.known,
         )  # fmt: skip
         return scope.predicate(node.this), scope
@@ -301,13 +314,28 @@ class _Select:
             self.plan = attach_all(self.plan, self._regrouped(having_scope.attachments, having_scope))
             self.plan = Filter(self.plan, self.grouping.rewrite(having, places))
 
+    def _window(self, qualify: Expr | None) -> None:
+        """Puts subqueries, window functions and QUALIFY on the plan. Subqueries that read a window function's column
+        come after it, all others before, since it may read theirs."""
+        places, scope = self.scope.places, self.scope
+        later: list[Attachment] = []
+        read = set(self.windows.ids)
+        for attachment in scope.attachments:
+            if not read.isdisjoint(attachment.needed):
+                later.append(attachment)
+                read |= attachment.produced
+        first = [a for a in scope.attachments if a not in later]
+        plan = attach_all(self.plan, self._regrouped(first, scope))
+        plan = self.windows.apply(plan, lambda expr: self.grouping.rewrite(expr, places))
+        plan = attach_all(plan, self._regrouped(later, scope))
+        self.plan = plan if qualify is None else Filter(plan, self.grouping.rewrite(qualify, places))
+
     def _regrouped(self, attachments: Sequence[Attachment], scope: ClauseScope) -> list[Attachment]:
         return [self.grouping.rewrite_attachment(a, scope.places) for a in attachments]
 
     def _output(self, order: list[tuple[Expr | int, bool, bool]], distinct_on: list[Expr | int] | None) -> BoundQuery:
         places = self.scope.places
-        plan = attach_all(self.plan, self._regrouped(self.scope.attachments, self.scope))
-        projection = _Projection(plan, self.env)
+        projection = _Projection(self.plan, self.env)
         for item, expr in zip(self.items, self.bound, strict=True):
             projection.add(self.grouping.rewrite(expr, places), item.name)
         outputs = len(self.items)
@@ -373,10 +401,8 @@ class _Projection:
 
 def _first_of_each(plan: LogicalPlan, on: tuple[Column, ...], keys: tuple[SortKey, ...]) -> LogicalPlan:
     """DISTINCT ON: the first row, by ORDER BY, of each value of ``on``."""
-    number = new_field("row_number", types.BIGINT, nullable=False)
-    partition = tuple(dict.fromkeys(on))
-    numbered = RowNumber(plan, partition, keys, number)
-    return Filter(numbered, Comparison("=", column(number), Literal(1, types.BIGINT)))
+    rows, number = numbered(plan, on, keys, "row_number")
+    return Filter(rows, Comparison("=", number, Literal(1, types.BIGINT)))
 
 
 def bind_parenthesized(node: exp.Expression, env: Environment, outer: OuterScope | None) -> BoundQuery:

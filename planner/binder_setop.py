@@ -13,7 +13,7 @@ from planner.binder_order import apply_modifiers
 from planner.binder_scope import BoundQuery, Environment, FromScope, OuterScope
 from planner.binder_subquery import attach_all
 from planner.binder_tables import with_ctes
-from planner.expr import Column, Comparison, Expr, Field, SortKey, column, columns_of, new_field, null
+from planner.expr import Column, Comparison, Expr, column, columns_of, new_field, null
 from planner.logical import (
     Aggregate,
     Item,
@@ -21,9 +21,9 @@ from planner.logical import (
     JoinKind,
     LogicalPlan,
     Project,
-    RowNumber,
     Union,
     Values,
+    numbered,
     project_to,
 )
 from planner.optimizer.nullability import can_be_null, nullable_columns
@@ -170,17 +170,15 @@ def _compared(kind: JoinKind, left: LogicalPlan, right: LogicalPlan, distinct: b
     condition: list[Expr] = [Comparison("is not distinct from", column(a), column(b)) for a, b in pairs]
     if distinct:
         return Join(kind, _distinct(left), right, tuple(condition))
-    left, first = _numbered(left)
-    right, second = _numbered(right)
-    condition.append(Comparison("=", column(first), column(second)))
+    left, first = _copies(left)
+    right, second = _copies(right)
+    condition.append(Comparison("=", first, second))
     return project_to(Join(kind, left, right, tuple(condition)), [f.id for f in fields])
 
 
-def _numbered(plan: LogicalPlan) -> tuple[LogicalPlan, Field]:
-    number = new_field("copy", types.BIGINT, nullable=False)
-    partition: tuple[Column, ...] = tuple(column(f) for f in plan.schema)
-    order: tuple[SortKey, ...] = ()
-    return RowNumber(plan, partition, order, number), number
+def _copies(plan: LogicalPlan) -> tuple[LogicalPlan, Column]:
+    """``plan`` with equal rows numbered."""
+    return numbered(plan, [column(f) for f in plan.schema], (), "copy")
 
 
 # ---------------------------------------------------------------------------------------------------- VALUES

@@ -17,10 +17,10 @@ from planner.physical import (
     NestedLoopJoinExec,
     PhysicalPlan,
     ProjectExec,
-    RowNumberExec,
     ScanExec,
     SortExec,
     UnionExec,
+    WindowExec,
 )
 from planner.physical_context import PhysicalContext
 from planner.record import record
@@ -213,7 +213,7 @@ def _add(done: Work, node: PhysicalPlan, estimates: Estimates, model: CostModel)
         case SortExec(limit=limit):
             top = None if limit is None else limit + node.offset
             done.sort += model.sort(read[0], inputs[0].width, top).cpu
-        case RowNumberExec():
+        case WindowExec():
             done.sort += model.sort(read[0], inputs[0].width).cpu
         case _:
             pass  # constants, limits: nothing that counts

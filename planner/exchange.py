@@ -8,7 +8,7 @@
                                   (``placement``)
     join without an equality,     one side broadcast; FULL: one place
     MARK with a comparison alone
-    row number                    equal partition keys in one task
+    window                        equal partition keys in one task
     sort                          ranges of the keys, found in a sample; of little one place
     top-N, limit                  one place; a top-N or limit of each part before
     union                         all inputs in one place, or all spread alike
@@ -45,12 +45,12 @@ from planner.physical import (
     PhysicalPlan,
     ProjectExec,
     RangePartitioned,
-    RowNumberExec,
     ScanExec,
     Single,
     SortExec,
     UnionExec,
     ValuesExec,
+    WindowExec,
 )
 from planner.physical_context import PhysicalContext
 from planner.placement import (
@@ -155,7 +155,7 @@ class _Distribution:
                 return self.sort(node)
             case LimitExec():
                 return self.limit(node)
-            case RowNumberExec(input, partition):
+            case WindowExec(input, partition):
                 below, placement = self.grouped(*self.visit(input), partition)
                 return replace(node, input=below), replace(placement, skewed=False)
             case UnionExec(inputs):

@@ -18,11 +18,11 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
     Union,
     Values,
+    Window,
 )
 
 Keys = frozenset[frozenset[ColumnId]]
@@ -95,8 +95,9 @@ class Proofs(ABC):
                 return [ids, *(key for key in self.unique_keys(input) if key <= ids)]
             case Sort(input, _, limit) | Limit(input, limit):
                 return [frozenset()] if limit is not None and limit <= 1 else self.unique_keys(input)
-            case RowNumber(input, partition, _, item):
-                return [*self.unique_keys(input), frozenset((*(p.id for p in partition), item.id))]
+            case Window(input, partition, _, items):
+                numbers = [i.field.id for i in items if i.call.name == "row_number"]
+                return [*self.unique_keys(input), *(frozenset((*(p.id for p in partition), n)) for n in numbers)]
             case CommonSubplan(input):
                 return self.unique_keys(input)
             case Union():
@@ -130,7 +131,7 @@ class Proofs(ABC):
                 return _least(rows, plan.limit)
             case Values(_, rows):
                 return len(rows)
-            case Filter(input) | Project(input) | RowNumber(input) | CommonSubplan(input):
+            case Filter(input) | Project(input) | Window(input) | CommonSubplan(input):
                 return self.max_rows(input)
             case Join() | DependentJoin():
                 return self._join_most(plan)

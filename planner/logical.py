@@ -7,12 +7,11 @@ truth a column of that join. After decorrelation no DependentJoin is left.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import field, replace
 from enum import StrEnum
 
-from planner import tree
+from planner import tree, types
 from planner.catalog import Table
 from planner.expr import (
     AggregateCall,
@@ -23,11 +22,13 @@ from planner.expr import (
     Schema,
     SortKey,
     column,
+    new_field,
     show,
     show_aggregate,
     show_sort_key,
 )
 from planner.record import record
+from planner.window import WHOLE_PARTITION, WindowCall, show_call
 
 
 class JoinKind(StrEnum):
@@ -339,33 +340,59 @@ class Union(LogicalPlan):
         return Union(tuple(children), self.fields)
 
 
-@record(eq=False)
-class RowNumber(_Unary):
-    """Adds ``field`` (BIGINT, not NULL): 1, 2, … within each partition in the order of ``order`` (any, if empty).
+@record
+class WindowItem:
+    """A column computed from the rows around each row."""
 
-    NULL partition keys are one partition. The first of the window functions: INTERSECT ALL, EXCEPT ALL and LIMIT in a
-    correlated subquery need it.
+    field: Field
+    call: WindowCall
+
+
+@record(eq=False)
+class Window(_Unary):
+    """Adds a column for each of ``items``: functions over the rows of each partition, in ``order`` (any, if empty).
+
+    Partition keys are input columns; NULLs are equal. Beside window functions of a query, INTERSECT ALL, EXCEPT ALL,
+    DISTINCT ON and LIMIT in a correlated subquery number rows so.
     """
 
     input: LogicalPlan
     partition: tuple[Column, ...]
     order: tuple[SortKey, ...]
-    field: Field
-    schema: Schema = dataclasses.field(init=False, repr=False)
+    items: tuple[WindowItem, ...]
+    schema: Schema = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _set_schema(self, [*self.input.schema, self.field])
+        _set_schema(self, [*self.input.schema, *(i.field for i in self.items)])
 
     def with_children(self, children: Sequence[LogicalPlan]) -> LogicalPlan:
-        return RowNumber(children[0], self.partition, self.order, self.field)
+        return Window(children[0], self.partition, self.order, self.items)
 
     def expressions(self) -> tuple[Expr, ...]:
-        return (*self.partition, *(k.expr for k in self.order))
+        calls = (e for i in self.items for e in i.call.expressions())
+        return (*self.partition, *(k.expr for k in self.order), *calls)
 
     def with_expressions(self, expressions: Sequence[Expr]) -> LogicalPlan:
-        n = len(self.partition)
-        order = tuple(replace(k, expr=e) for k, e in zip(self.order, expressions[n:], strict=True))
-        return RowNumber(self.input, tuple(expressions[:n]), order, self.field)  # type: ignore[arg-type]
+        n, m = len(self.partition), len(self.partition) + len(self.order)
+        order = tuple(replace(k, expr=e) for k, e in zip(self.order, expressions[n:m], strict=True))
+        items, at = [], m
+        for item in self.items:
+            width = len(item.call.expressions())
+            items.append(WindowItem(item.field, item.call.with_expressions(expressions[at : at + width])))
+            at += width
+        return Window(self.input, tuple(expressions[:n]), order, tuple(items))  # type: ignore[arg-type]
+
+
+_ROW_NUMBER = WindowCall(AggregateCall("row_number", (), types.BIGINT), WHOLE_PARTITION)
+
+
+def numbered(
+    plan: LogicalPlan, partition: Sequence[Column], order: Sequence[SortKey], name: str
+) -> tuple[LogicalPlan, Column]:
+    """``plan`` with the number of each row within its partition, and that column: 1, 2, … in ``order``."""
+    number = new_field(name, types.BIGINT, nullable=False)
+    item = WindowItem(number, _ROW_NUMBER)
+    return Window(plan, tuple(dict.fromkeys(partition)), tuple(order), (item,)), column(number)
 
 
 @record(eq=False)
@@ -467,14 +494,18 @@ def describe(node: LogicalPlan) -> str:
             return "Limit" + show_limit(limit, offset)
         case Union(_, fields):
             return f"Union [{', '.join(f'{f.name}#{f.id}' for f in fields)}]"
-        case RowNumber(_, partition, order, item):
-            by = f" by [{', '.join(map(show, partition))}]" if partition else ""
-            ordered = f" order [{', '.join(map(show_sort_key, order))}]" if order else ""
-            return f"RowNumber{by}{ordered} as {item.name}#{item.id}"
+        case Window(_, partition, order, calls):
+            return show_window(partition, order, calls)
         case CommonSubplan(_, name):
             return f"CommonSubplan {name}"
         case _:
             raise TypeError(f"not a logical operator: {node!r}")
+
+
+def show_window(partition: Sequence[Column], order: Sequence[SortKey], items: Sequence[WindowItem]) -> str:
+    by = f" by [{', '.join(map(show, partition))}]" if partition else ""
+    ordered = f" order [{', '.join(map(show_sort_key, order))}]" if order else ""
+    return f"Window{by}{ordered} [{', '.join(f'{show_call(i.call)} as {i.field.name}#{i.field.id}' for i in items)}]"
 
 
 def show_item(item: Item) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from planner import tree
 from planner.catalog import Split, Table
 from planner.expr import Column, ColumnId, Expr, Field, Schema, SortKey, show, show_aggregate, show_sort_key
-from planner.logical import AggregateItem, Item, JoinKind, show_item, show_limit
+from planner.logical import AggregateItem, Item, JoinKind, WindowItem, show_item, show_limit, show_window
 from planner.record import record
 
 Bounds = Mapping[ColumnId, tuple[Any, Any]]
@@ -231,14 +231,17 @@ class UnionExec(PhysicalPlan):
 
 
 @record(eq=False)
-class RowNumberExec(_Unary):
-    """Adds the row's number within its partition (see logical.RowNumber)."""
+class WindowExec(_Unary):
+    """Adds columns computed from the rows around each row (see logical.Window). ``max_rows`` is a proved upper bound
+    of the rows of ``input``, where there is one."""
 
     input: PhysicalPlan
     partition: tuple[Column, ...]
     order: tuple[SortKey, ...]
-    field: Field
+    items: tuple[WindowItem, ...]
     schema: Schema
+    bounds: Bounds = field(default_factory=dict)
+    max_rows: int | None = None
 
 
 @record
@@ -339,9 +342,8 @@ def describe(node: PhysicalPlan) -> str:
             return "Limit" + show_limit(node.limit, node.offset)
         case UnionExec():
             return "Union"
-        case RowNumberExec():
-            by = ", ".join(map(show, node.partition))
-            return f"RowNumber by [{by}] as {node.field.name}#{node.field.id}"
+        case WindowExec():
+            return show_window(node.partition, node.order, node.items)
         case ExchangeExec():
             return f"Exchange {show_partitioning(node.target)}"
         case MaterializeExec():

@@ -18,11 +18,11 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
     Union,
     Values,
+    Window,
 )
 from planner.outer_columns import OuterColumns
 from planner.tree import transform_up
@@ -88,8 +88,8 @@ class _Copy:
                 return replace(node, items=tuple(replace(i, field=self._field(i.field)) for i in items))
             case Join() | DependentJoin():
                 return replace(node, mark=self._field(node.mark)) if node.mark is not None else node
-            case RowNumber(_, _, _, item):
-                return replace(node, field=self._field(item))
+            case Window(_, _, _, calls):
+                return replace(node, items=tuple(replace(c, field=self._field(c.field)) for c in calls))
             case Filter() | Sort() | Limit():
                 return node
             case _:

@@ -18,6 +18,7 @@ from planner.bounds import Interval, aggregate_bounds, bounds
 from planner.cardinality import DEFAULT_ROWS, Cardinality, Origin, Statistics, at_least_one
 from planner.catalog import ColumnStatistics
 from planner.expr import Column, ColumnId, Expr, Literal, conjuncts
+from planner.functions_window import COUNTING
 from planner.join_conditions import equalities, plain_columns, split_condition
 from planner.keys import Proofs
 from planner.logical import (
@@ -32,11 +33,11 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
     Union,
     Values,
+    Window,
 )
 from planner.selectivity import (
     UNKNOWN,
@@ -45,6 +46,7 @@ from planner.selectivity import (
     narrowed,
     selectivity,
 )
+from planner.window import WindowCall
 
 __all__ = ["DEFAULT_ROWS", "Estimator", "Statistics", "column_width", "equalities", "split_condition"]
 
@@ -141,15 +143,20 @@ class Estimator(Proofs):
                 return _limit(self.statistics(input), limit, offset)
             case Union(inputs):
                 return self._union(plan, [self.statistics(i) for i in inputs])
-            case RowNumber(input, _, _, item):
+            case Window(input, _, _, items):
                 source = self.statistics(input)
-                most = self.max_rows(input)
-                added = ColumnStatistics(1, None if most is None else max(most, 1), 0, source.rows, 8.0)
-                return replace(source, columns={**source.columns, item.id: added})
+                added = {i.field.id: self._windowed(i.call, input) for i in items}
+                return replace(source, columns={**source.columns, **added})
             case CommonSubplan(input):
                 return self.statistics(input)
             case _:
                 raise TypeError(f"not a logical operator: {plan!r}")
+
+    def _windowed(self, call: WindowCall, input: LogicalPlan) -> ColumnStatistics:
+        if call.name not in COUNTING:
+            return UNKNOWN
+        most = self.max_rows(input)
+        return ColumnStatistics(1, None if most is None else max(most, 1), 0, self.statistics(input).rows, 8.0)
 
     def _scan(self, plan: Scan) -> Statistics:
         found = plan.table.statistics([f.name for f in plan.fields])

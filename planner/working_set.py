@@ -15,9 +15,9 @@ from planner.physical import (
     MaterializeExec,
     NestedLoopJoinExec,
     PhysicalPlan,
-    RowNumberExec,
     ScanExec,
     SortExec,
+    WindowExec,
 )
 from planner.statistics import DEFAULT_ROWS, column_width
 from planner.tree import walk
@@ -118,7 +118,7 @@ class _WorkingSet:
                 build, probe = _sides(node)
                 table = self.own(node)
                 return max(self.peak(build) + table, table + self.peak(probe))
-            case AggregateExec(input) | SortExec(input) | RowNumberExec(input):
+            case AggregateExec(input) | SortExec(input) | WindowExec(input):
                 return self.peak(input) + self.own(node)
             case _:
                 return max(map(self.peak, node.children()), default=0.0)
@@ -136,7 +136,7 @@ class _WorkingSet:
                 return state
             case SortExec(input):
                 return self.held(input if node.limit is None else node)
-            case RowNumberExec(input):
+            case WindowExec(input):
                 return self.held(input)
             case _:
                 return 0.0

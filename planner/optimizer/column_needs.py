@@ -17,11 +17,11 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
     Union,
     Values,
+    Window,
 )
 from planner.record import record
 
@@ -95,10 +95,12 @@ def child_needs(node: LogicalPlan, out: set[ColumnId]) -> tuple[Iterable[ColumnI
             return (out | columns_of(*(k.expr for k in keys)),)
         case Limit() | CommonSubplan():
             return (out,)
-        case RowNumber(_, _, _, number):
-            if number.id not in out:
+        case Window(_, partition, order, items):
+            calls = [i.call for i in items if i.field.id in out]
+            if not calls:
                 return (out,)
-            return ((out - {number.id}) | columns_of(*node.expressions()),)
+            evaluated = (*partition, *(k.expr for k in order), *(e for c in calls for e in c.expressions()))
+            return ((out - {i.field.id for i in items}) | columns_of(*evaluated),)
         case Union(inputs):
             positions = kept_positions(node, out)
             return tuple([c.schema.fields[i].id for i in positions] for c in inputs)
@@ -118,8 +120,8 @@ def _own_columns(node: LogicalPlan) -> frozenset[ColumnId]:
     match node:
         case Project() | Aggregate() | Union():
             return node.schema.ids
-        case RowNumber(_, _, _, number):
-            return frozenset({number.id})
+        case Window(_, _, _, items):
+            return frozenset(i.field.id for i in items)
         case Join(JoinKind.MARK, _, _, _, _, mark) if mark is not None:
             return frozenset({mark.id})
         case _:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from planner import types
-from planner.expr import Column, Comparison, Expr, Literal, SortKey, column, conjunction, new_field
-from planner.logical import Filter, Limit, LogicalPlan, Project, RowNumber, Sort, passthrough, project_to
+from planner.expr import Column, Comparison, Expr, Literal, SortKey, conjunction
+from planner.logical import Filter, Limit, LogicalPlan, Project, Sort, numbered, passthrough, project_to
 from planner.optimizer.decorrelate_columns import distinct_columns, with_columns
 
 
@@ -30,21 +30,20 @@ def first_rows(
 
     Limit 2 offset 1                     Project [a, b]
       Sort [a]                =>           Filter row <= 3 AND row > 1
-        …                                    RowNumber by [b] order [a] as row
+        …                                    Window by [b] order [a] [row_number() as row]
                                                …
     """
-    number = new_field("row", types.BIGINT, nullable=False)
+    if limit is None and not offset:
+        return plan
+    rows, number = numbered(plan, distinct_columns(partition), keys, "row")
     bounds: list[Expr] = []
     if limit == 1:  # as an equation, it proves that there is one row a partition
-        bounds.append(Comparison("=", column(number), Literal(offset + 1, types.BIGINT)))
+        bounds.append(Comparison("=", number, Literal(offset + 1, types.BIGINT)))
     elif limit is not None:
-        bounds.append(Comparison("<=", column(number), Literal(limit + offset, types.BIGINT)))
+        bounds.append(Comparison("<=", number, Literal(limit + offset, types.BIGINT)))
     if offset and limit != 1:
-        bounds.append(Comparison(">", column(number), Literal(offset, types.BIGINT)))
-    if not bounds:
-        return plan
-    numbered = RowNumber(plan, distinct_columns(partition), tuple(keys), number)
-    return project_to(Filter(numbered, conjunction(bounds)), [f.id for f in plan.schema])
+        bounds.append(Comparison(">", number, Literal(offset, types.BIGINT)))
+    return project_to(Filter(rows, conjunction(bounds)), [f.id for f in plan.schema])
 
 
 def _ordered(plan: LogicalPlan) -> tuple[LogicalPlan, tuple[SortKey, ...]]:

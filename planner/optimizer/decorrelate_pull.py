@@ -45,11 +45,11 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
     Union,
     Values,
+    Window,
     passthrough,
 )
 from planner.optimizer.construct import filtered
@@ -122,8 +122,8 @@ class Pull:
                 return self._limit(plan, need)
             case Union():
                 return self._union(plan)
-            case RowNumber():
-                return self._row_number(plan)
+            case Window():
+                return self._window(plan)
             case CommonSubplan(source):
                 copy, ids = copy_with_new_ids(source)
                 items = tuple(Item(f, replace(column(f), id=ids[f.id])) for f in plan.schema)
@@ -241,7 +241,7 @@ class Pull:
         first = first_rows(inner, columns, order, limit, offset)
         return Pulled(first, _rebound(below.predicates, bounds, columns), below.computed)
 
-    def _row_number(self, plan: RowNumber) -> Pulled | None:
+    def _window(self, plan: Window) -> Pulled | None:
         below = self(plan.input, Need.ROWS)
         bounds = None if below is None else self._bounds(below, {c.id for c in plan.partition})
         if below is None or bounds is None:
@@ -249,9 +249,15 @@ class Pull:
         order = self._order(plan.order, below)
         if order is None or any(c.id in below.computed for c in plan.partition):
             return None
+        items = []
+        for item in plan.items:
+            read = [substitute(e, below.computed) for e in item.call.expressions()]
+            if any(map(self._is_outer, read)):
+                return None
+            items.append(replace(item, call=item.call.with_expressions(read)))
         inner, columns = with_columns(below.plan, [b.inner for b in bounds.values()])
-        numbered = RowNumber(inner, distinct_columns([*plan.partition, *columns]), order, plan.field)
-        return Pulled(numbered, _rebound(below.predicates, bounds, columns), below.computed)
+        window = Window(inner, distinct_columns([*plan.partition, *columns]), order, tuple(items))
+        return Pulled(window, _rebound(below.predicates, bounds, columns), below.computed)
 
     def _order(self, keys: Sequence[SortKey], below: Pulled) -> tuple[SortKey, ...] | None:
         """Sort keys over ``below``; one that is the same for all rows of an outer row is left out."""

@@ -44,11 +44,11 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
     Union,
     Values,
+    Window,
     passthrough,
 )
 from planner.optimizer.construct import extended, filtered
@@ -112,11 +112,12 @@ class Push:
                 return self._limit(plan)
             case Union():
                 return self._union(plan)
-            case RowNumber(source):
+            case Window(source):
                 tagged = self(source, self.needed(plan))
-                order = tuple(replace(k, expr=substitute(k.expr, tagged.tags)) for k in plan.order)
-                partition = distinct_columns([*plan.partition, *tagged.tags.values()])
-                return replace(tagged, plan=RowNumber(tagged.plan, partition, order, plan.field))
+                window = plan.with_expressions([substitute(e, tagged.tags) for e in plan.expressions()])
+                assert isinstance(window, Window)
+                partition = distinct_columns([*window.partition, *tagged.tags.values()])
+                return replace(tagged, plan=replace(window, input=tagged.plan, partition=partition))
             case CommonSubplan():
                 return self._common_subplan(plan)
             case _:

@@ -15,11 +15,11 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
     Union,
     Values,
+    Window,
     passthrough,
 )
 from planner.optimizer.construct import empty, null_items
@@ -60,7 +60,7 @@ def _visit(node: LogicalPlan) -> LogicalPlan:
             return empty(node.schema) if _is_empty(input) or _never(conjuncts(predicate)) else node
         case Limit(input, limit, _) | Sort(input, _, limit, _):
             return empty(node.schema) if _is_empty(input) or limit == 0 else node
-        case Project(input) | RowNumber(input) | CommonSubplan(input):
+        case Project(input) | Window(input) | CommonSubplan(input):
             return empty(node.schema) if _is_empty(input) else node
         case Aggregate(input, keys, _):
             return empty(node.schema) if keys and _is_empty(input) else node

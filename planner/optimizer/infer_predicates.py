@@ -18,9 +18,9 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
+    Window,
     operators,
 )
 from planner.optimizer.construct import filtered
@@ -91,7 +91,7 @@ def _infer(node: LogicalPlan, memo: Memo) -> tuple[LogicalPlan, Facts]:
             return result, known
         case Aggregate(_, keys, _):
             return result, {k.id: visited[0][1][k.id] for k in keys if k.id in visited[0][1]}
-        case Sort() | Limit() | RowNumber() | CommonSubplan():
+        case Sort() | Limit() | Window() | CommonSubplan():
             return result, visited[0][1]
         case _:
             return result, {}

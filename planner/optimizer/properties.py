@@ -14,10 +14,10 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
     Values,
+    Window,
 )
 from planner.optimizer.nullability import rejects_nulls
 from planner.statistics import Estimator, split_condition
@@ -76,7 +76,7 @@ class NeverNull:
                 found |= {i.field.id for i in items if isinstance(i.expr, Column) and i.expr.id in inner}
             case Aggregate(input, keys, _):
                 found |= self(input) & {k.id for k in keys}
-            case Sort(input) | Limit(input) | CommonSubplan(input) | RowNumber(input):
+            case Sort(input) | Limit(input) | CommonSubplan(input) | Window(input):
                 found |= self(input)
             case Join(kind, left, right, condition):
                 if kind not in (JoinKind.RIGHT, JoinKind.FULL):

@@ -17,11 +17,11 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
     Union,
     Values,
+    Window,
     project_to,
 )
 from planner.optimizer.column_needs import (
@@ -78,7 +78,7 @@ def _with_narrow_inputs(
     hit = memo.get(id(node))
     if hit is None:
         children = [_with_narrow_inputs(c, needs, memo) for c in node.children()]
-        if isinstance(node, (Join, Sort, RowNumber, CommonSubplan)):
+        if isinstance(node, (Join, Sort, Window, CommonSubplan)):
             wanted = child_needs(node, needs.of(node))
             children = [_narrowed(c, frozenset(w)) for c, w in zip(children, wanted, strict=True)]
         result = replace_children(node, children)
@@ -135,8 +135,14 @@ class _Pruning:
                 if child is input and len(calls) == len(aggregates):
                     return node
                 return Aggregate(child, keys, calls)
-            case RowNumber(input, _, _, number) if number.id not in out:
-                return self.input(input)
+            case Window(input, partition, order, calls):
+                kept_calls = tuple(c for c in calls if c.field.id in out)
+                child = self.input(input)
+                if not kept_calls:
+                    return child
+                if child is input and len(kept_calls) == len(calls):
+                    return node
+                return Window(child, partition, order, kept_calls)
             case Join(JoinKind.MARK, left_input, _, _, _, mark) if mark is not None and mark.id not in out:
                 return self.input(left_input)
             case Union():
@@ -149,7 +155,7 @@ class _Pruning:
                     # Both read one subplan without new ids, and a Project hid what they share.
                     left_child, right_child = self.visit(left_input), self.visit(right_input)
                 return replace_children(node, [left_child, right_child])
-            case Filter() | Sort() | Limit() | RowNumber():
+            case Filter() | Sort() | Limit():
                 return replace_children(node, [self.input(c) for c in node.children()])
             case DependentJoin():
                 return replace_children(node, [self.visit(c) for c in node.children()])

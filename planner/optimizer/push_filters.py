@@ -27,11 +27,11 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
     Union,
     Values,
+    Window,
 )
 from planner.optimizer.construct import item_expressions
 from planner.optimizer.context import OptimizerContext
@@ -54,7 +54,7 @@ def push_filters(plan: LogicalPlan, context: OptimizerContext) -> LogicalPlan:
 
     Safe because a conjunct passes an operator only where the rows that it drops below are those that it would
     drop above: through a Project by replacing columns with what they are computed from; through an Aggregate,
-    a DISTINCT or a RowNumber if it reads only group keys; into every input of a Union; through a Sort without
+    a DISTINCT or a Window if it reads only its keys; into every input of a Union; through a Sort without
     a limit; into the sides of a join that the tables above allow, so that an outer join keeps its unmatched
     rows. It never passes a Limit, never enters a CommonSubplan (other parents want all rows), and does not
     move at all if it is volatile; one that may raise (a cast from VARCHAR) does not move below what could
@@ -97,7 +97,7 @@ def _push_through(node: LogicalPlan, pending: tuple[Expr, ...], memo: Memo) -> L
             return _through_dependent_join(node, pending, memo)
         case Aggregate(_, keys, _):
             return _through_keys(node, keys, pending, memo)
-        case RowNumber(_, partition, _, _):
+        case Window(_, partition, _, _):
             return _through_keys(node, partition, pending, memo)
         case Sort(_, _, None, 0):
             return _over(node, [_push(node.input, pending, memo)])

@@ -1,0 +1,310 @@
+"""Window functions: rows sorted by partition and order, and the columns that are computed from their neighbours.
+
+Polars has the sort; the columns are computed in one step over all sorted rows (``window_functions``), which no engine
+divides. What a function takes, and how its result is held, is settled here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from executor import window_functions as functions
+from executor.aggregate_parts import Composed, Group, Rows
+from executor.arithmetic import to_float
+from executor.dtypes import polars_dtype
+from executor.expressions import translate
+from executor.frame import Context, Frame, stored
+from executor.intervals import interval_length
+from executor.kernels_aggregate import aggregate_value, as_integer, summed
+from executor.kernels_sort import sort_by
+from executor.value import NotOnDevice, Scope, Store, Value, integer_dtype, native
+from executor.window_functions import Aggregation, Compute
+from executor.window_rows import FrameColumns, Layout
+from planner import types
+from planner.expr import AggregateCall, Column, Expr, Literal, SortKey, column, column_name, new_field
+from planner.functions_aggregate import value_of_no_rows
+from planner.physical import WindowExec
+from planner.window import FrameBound, WindowCall, WindowFrame
+
+_ALL = "#window"
+
+
+def window(plan: WindowExec, frame: Frame, context: Context) -> Frame:
+    """The rows with the columns of the window functions; they come in the window's order."""
+    if context.device == "gpu":
+        return _numbered(plan, frame, context)
+    scope = context.scope(frame.columns, plan.bounds)
+    keys = [_key(translate(e, scope)) for e in (*plan.partition, *(k.expr for k in plan.order))]
+    names = [context.fresh("key") for _ in keys]
+    lazy = frame.lazy
+    if keys:
+        lazy = lazy.with_columns(e.alias(n) for e, n in zip(keys, names, strict=True))
+        first = [False] * len(plan.partition)
+        lazy = lazy.sort(
+            names,
+            descending=[*first, *(k.descending for k in plan.order)],
+            nulls_last=[*first, *(not k.nulls_first for k in plan.order)],
+        )
+    partition, order = names[: len(plan.partition)], names[len(plan.partition) :]
+    most = frame.max_rows if plan.max_rows is None else plan.max_rows
+    inputs = _Inputs(scope, context, plan.order[0] if plan.order else None, most)
+    made = [(column_name(i.field), *_compute(i.call, inputs)) for i in plan.items]
+    dtypes = {name: _held_as(value) for name, value, _ in made}
+
+    def compute(rows: pl.Series) -> pl.Series:
+        if not len(rows):
+            return pl.DataFrame(schema=dtypes).to_struct(_ALL)
+        layout = Layout.of(rows.struct.unnest(), partition, order)
+        columns = [run(layout).rename(name).cast(dtypes[name]) for name, _, run in made]
+        return pl.DataFrame(columns).to_struct(_ALL)
+
+    read = [pl.int_range(pl.len(), dtype=pl.UInt32).alias("#row"), *map(pl.col, names), *inputs.exprs]
+    struct = pl.struct(read).map_batches(compute, return_dtype=pl.Struct(dtypes))
+    lazy = lazy.with_columns(struct.alias(_ALL)).with_columns(pl.col(_ALL).struct.field(name) for name in dtypes)
+    columns = {i.field.id: stored(value, name) for i, (name, value, _) in zip(plan.items, made, strict=True)}
+    return Frame(lazy, {**frame.columns, **columns}, frame.max_rows)
+
+
+def _numbered(plan: WindowExec, frame: Frame, context: Context) -> Frame:
+    """Row numbers on a GPU, which has no ranges: it adds up ones."""
+    others = [i.call.name for i in plan.items if i.call.name != "row_number"]
+    if others:
+        raise NotOnDevice(f"the window function {others[0]} runs on the CPU")
+    scope = context.scope(frame.columns)
+    lazy = sort_by(frame.lazy, plan.order, scope) if plan.order else frame.lazy
+    one = context.fresh("one")
+    number = pl.col(one).cum_sum()
+    if plan.partition:
+        number = number.over([frame.columns[c.id].expr for c in plan.partition])
+    names = [column_name(i.field) for i in plan.items]
+    lazy = lazy.with_columns(pl.lit(1, dtype=pl.Int64).alias(one)).with_columns(number.alias(n) for n in names)
+    columns = {
+        i.field.id: Value(pl.col(n), types.BIGINT, nullable=False) for i, n in zip(plan.items, names, strict=True)
+    }
+    return Frame(lazy, {**frame.columns, **columns}, frame.max_rows)
+
+
+def _key(value: Value) -> pl.Expr:
+    """What rows are sorted by: equal values of SQL are equal to Polars too."""
+    if value.dtype == types.INTERVAL:
+        return interval_length(value)
+    return value.expr + 0.0 if types.is_float(value.dtype) else value.expr  # -0.0 sorts before 0.0 beside other keys
+
+
+def _held_as(value: Value) -> pl.DataType:
+    return polars_dtype(value.dtype) if value.store is Store.NATIVE else integer_dtype(value.store)
+
+
+@dataclass(slots=True)
+class _Inputs:
+    """The columns that window functions read, computed for the sorted rows."""
+
+    scope: Scope
+    context: Context
+    key: SortKey | None
+    max_rows: int | None
+    exprs: list[pl.Expr] = field(default_factory=list)
+    known: dict[Expr, tuple[str, Value]] = field(default_factory=dict)
+
+    def add(self, expr: pl.Expr, like: str = "input") -> str:
+        """A column, by the name that it gets."""
+        name = self.context.fresh(like)
+        self.exprs.append(expr.alias(name))
+        return name
+
+    def value(self, expr: Expr) -> tuple[str, Value]:
+        """The column that holds an expression."""
+        found = self.known.get(expr)
+        if found is None:
+            value = translate(expr, self.scope)
+            name = self.add(value.expr.cast(_held_as(value)) if value.is_literal else value.expr)
+            found = self.known[expr] = (name, replace(stored(value, name), nullable=value.nullable))
+        return found
+
+    def name(self, expr: Expr) -> str:
+        return self.value(expr)[0]
+
+    def frame(self, frame: WindowFrame) -> FrameColumns:
+        def offset(bound: FrameBound) -> str | None:
+            return None if bound.offset is None else self.native(bound.offset)
+
+        key = None if frame.key is None else self.native(frame.key)
+        descending, nulls_first = (
+            (self.key.descending, self.key.nulls_first) if self.key is not None else (False, False)
+        )
+        return FrameColumns(
+            frame.unit, frame.start.side, frame.end.side, frame.exclusion, offset(frame.start), offset(frame.end), key,
+            descending, nulls_first,
+        )  # fmt: skip
+
+    def native(self, expr: Expr) -> str:
+        """The column of an expression in its own type."""
+        value = native(translate(expr, self.scope), self.scope.device)
+        return self.add(value.expr)
+
+
+def _compute(call: WindowCall, inputs: _Inputs) -> tuple[Value, Compute]:
+    """How a call is computed, and how its column holds the result."""
+    place = functions.PLACES.get(call.name)
+    function = call.function
+    if place is not None:
+        return Value(pl.col(_ALL), function.dtype, nullable=False), place
+    match call.name:
+        case "ntile":
+            return Value(pl.col(_ALL), types.BIGINT), functions.ntile(inputs.name(function.args[0]))
+        case "lag" | "lead":
+            return _shifted(call, inputs)
+        case "first_value" | "last_value" | "nth_value":
+            name, value = inputs.value(function.args[0])
+            n = inputs.name(function.args[1]) if call.name == "nth_value" else None
+            frame = inputs.frame(call.frame)
+            run = functions.nth_value(name, frame, n, call.name == "last_value", call.ignore_nulls)
+            return replace(value, nullable=True), run
+        case _:
+            return _aggregate(function, inputs, inputs.frame(call.frame))
+
+
+def _shifted(call: WindowCall, inputs: _Inputs) -> tuple[Value, Compute]:
+    args = call.function.args
+    if len(args) < 3:
+        name, value = inputs.value(args[0])
+        default = None
+    else:  # one store for the values of both
+        value = native(translate(args[0], inputs.scope), inputs.scope.device)
+        name, default = inputs.add(value.expr.cast(_held_as(value))), inputs.native(args[2])
+    offset = inputs.name(args[1]) if len(args) > 1 else None
+    run = functions.shifted(name, offset, default, call.name == "lag", call.ignore_nulls)
+    return replace(value, bounds=value.bounds if default is None else None, nullable=True), run
+
+
+def _aggregate(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute]:
+    """An aggregate over a frame: over frames that overlap, where it can be made of parts, of these."""
+    fast = None if frame.whole or call.distinct else _FRAMED.get(call.name)
+    found = None if fast is None else fast(call, inputs, frame)
+    return _written_out(call, inputs, frame) if found is None else found
+
+
+def _argument(call: AggregateCall, inputs: _Inputs) -> Value:
+    """The first argument, NULL for the rows that FILTER drops."""
+    value = translate(call.args[0], inputs.scope)
+    if call.filter is None:
+        return value
+    test = translate(call.filter, inputs.scope).expr
+    expr = pl.when(test).then(value.expr)
+    return replace(value, expr=expr, nullable=True, is_literal=False, literal=None)
+
+
+_Framed = Callable[[AggregateCall, _Inputs, FrameColumns], tuple[Value, Compute] | None]
+
+
+def _count(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute]:
+    counts: pl.Expr | None = None
+    if call.name == "count":
+        counts = _argument(call, inputs).expr.is_not_null()
+    elif call.filter is not None:
+        counts = translate(call.filter, inputs.scope).expr
+    run = functions.count(None if counts is None else inputs.add(counts), frame)
+    return Value(pl.col(_ALL), types.BIGINT, nullable=False), run
+
+
+def _sum(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute]:
+    value = _argument(call, inputs)
+    if types.is_float(call.dtype):
+        name = inputs.add(to_float(value, types.DOUBLE, inputs.scope))
+        return Value(pl.col(_ALL), call.dtype), functions.sum_of_floats(name, frame)
+    held, fits = _summed(value, inputs)
+    run = functions.sum_of_integers(inputs.add(held.expr), frame, fits)
+    if types.is_decimal(call.dtype):
+        return replace(held, expr=pl.col(_ALL), dtype=call.dtype, nullable=True), run
+    return Value(pl.col(_ALL), call.dtype, bounds=held.bounds if held.store is Store.INT64 else None), run
+
+
+def _avg(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute] | None:
+    value = _argument(call, inputs)
+    result = Value(pl.col(_ALL), call.dtype)
+    if types.is_temporal(value.dtype):
+        return None
+    if types.is_float(value.dtype):
+        name = inputs.add(value.expr.cast(pl.Float64))
+        return result, functions.sum_of_floats(name, frame, mean=True)
+    held, fits = _summed(value, inputs)
+    unit = float(10**value.dtype.scale) if types.is_decimal(value.dtype) else 1.0
+    return result, functions.mean_of_integers(inputs.add(held.expr), frame, unit, fits)
+
+
+def _summed(value: Value, inputs: _Inputs) -> tuple[Value, bool]:
+    """What is summed, and whether the sum of any rows is proved to fit."""
+    held = summed(value, inputs.max_rows, inputs.scope.device)
+    if held.store is not Store.NATIVE:
+        return held, True
+    most = 10**types.MAX_PRECISION - 1
+    expr = as_integer(value, Store.INT128, inputs.scope.device)
+    return replace(held, expr=expr, store=Store.INT128, bounds=(-most, most)), False
+
+
+def _extreme(largest: bool) -> _Framed:
+    def compute(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute] | None:
+        value = _argument(call, inputs)
+        if value.dtype == types.INTERVAL:
+            return None
+        run = functions.extreme(inputs.add(value.expr), frame, largest)
+        return replace(value, expr=pl.col(_ALL), nullable=True, is_literal=False, literal=None), run
+
+    return compute
+
+
+def _variance(sample: bool, root: bool) -> _Framed:
+    def compute(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute]:
+        name = inputs.add(_argument(call, inputs).expr)
+        return Value(pl.col(_ALL), call.dtype), functions.variance(name, frame, sample, root)
+
+    return compute
+
+
+def _product(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute]:
+    return Value(pl.col(_ALL), call.dtype), functions.product(inputs.add(_argument(call, inputs).expr), frame)
+
+
+# Aggregates that can be computed from those of parts of a frame. All others have their frames written out.
+_FRAMED: dict[str, _Framed] = {
+    "count_star": _count,
+    "count": _count,
+    "sum": _sum,
+    "avg": _avg,
+    "min": _extreme(False),
+    "max": _extreme(True),
+    "bool_and": _extreme(False),
+    "bool_or": _extreme(True),
+    "stddev_samp": _variance(True, True),
+    "stddev_pop": _variance(False, True),
+    "var_samp": _variance(True, False),
+    "var_pop": _variance(False, False),
+    "product": _product,
+}
+
+
+def _written_out(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute]:
+    """An aggregate by the kernels of GROUP BY, over the rows of each frame."""
+    columns: dict[Expr, Column] = {}
+    values = {}
+    for expr in call.expressions():
+        if isinstance(expr, Literal) or expr in columns:
+            continue
+        _, value = inputs.value(expr)
+        item = new_field("argument", value.dtype, value.nullable)
+        columns[expr], values[item.id] = column(item), value
+    over = call.with_expressions([columns.get(e, e) for e in call.expressions()])
+    scope = replace(inputs.scope, columns=values)
+    group = Group(scope, inputs.max_rows, may_be_empty=True, rows=Rows(inputs.context, ()))
+    found = aggregate_value(over, group)
+    names = [v.expr.meta.output_name() for v in values.values()]
+    exprs = found.parts if isinstance(found, Composed) else (found.expr,)
+    parts = tuple(e.alias(f"#part{n}") for n, e in enumerate(exprs))
+    value = found.combine(*(pl.col(f"#part{n}") for n in range(len(parts)))) if isinstance(found, Composed) else found
+    result = value.expr if isinstance(found, Composed) else pl.col("#part0")
+    none = value_of_no_rows(call).value
+    run = functions.aggregated(names, frame, Aggregation(parts, result, none))
+    return replace(value, expr=pl.col(_ALL), nullable=none is None), run

@@ -1,0 +1,339 @@
+"""What window functions compute: one column, for rows that stand as their ``Layout`` says.
+
+A function takes the layout (there is one row at least) and gives a Series of one value a row. What it reads are columns
+of ``Layout.columns``, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from executor.checks import Failure, failure_error
+from executor.window_rows import Counted, FrameColumns, Layout, Positions, Range, dense_ranks, fold, nth, total
+from planner.errors import ExecutionError
+from planner.record import record
+
+Compute = Callable[[Layout], pl.Series]
+
+_LARGEST_SUM = 1e38 * (1 - 2**-20)  # of doubles, which are rounded
+_PAIRS = 2**21  # rows of frames that are written out at once
+_ROW = "#frame"
+
+
+# ------------------------------------------------------------------------------ places
+
+
+def row_number(layout: Layout) -> pl.Series:
+    return pl.Series(layout.rows - layout.first + 1)
+
+
+def rank(layout: Layout) -> pl.Series:
+    return pl.Series(layout.peer_first - layout.first + 1)
+
+
+def dense_rank(layout: Layout) -> pl.Series:
+    return pl.Series(layout.group - layout.group[layout.first] + 1)
+
+
+def percent_rank(layout: Layout) -> pl.Series:
+    others = layout.last - layout.first - 1
+    return pl.Series((layout.peer_first - layout.first) / np.maximum(others, 1))
+
+
+def cume_dist(layout: Layout) -> pl.Series:
+    return pl.Series((layout.peer_last - layout.first) / (layout.last - layout.first))
+
+
+PLACES: Mapping[str, Compute] = {
+    "row_number": row_number,
+    "rank": rank,
+    "dense_rank": dense_rank,
+    "percent_rank": percent_rank,
+    "cume_dist": cume_dist,
+}
+
+
+def ntile(buckets: str) -> Compute:
+    """The first rows' buckets have one row more where they cannot all be equal."""
+
+    def compute(layout: Layout) -> pl.Series:
+        column = layout.columns[buckets]
+        if (column < 1).any():
+            raise ExecutionError(f"ntile needs at least one bucket, not {column.min()!r}")
+        count = column.fill_null(1).to_numpy()
+        size, longer = np.divmod(layout.last - layout.first, count)
+        row = layout.rows - layout.first
+        in_longer = longer * (size + 1)
+        bucket = np.where(row < in_longer, row // (size + 1), longer + (row - in_longer) // np.maximum(size, 1))
+        return _null_where(pl.Series(bucket + 1), column.is_null().to_numpy())
+
+    return compute
+
+
+# ------------------------------------------------------------------------------ values of other rows
+
+
+def shifted(value: str, offset: str | None, default: str | None, back: bool, ignore_nulls: bool) -> Compute:
+    """lag (``back``) and lead: without an ``offset`` 1 row away."""
+
+    def compute(layout: Layout) -> pl.Series:
+        values = layout.columns[value]
+        distance, unknown = np.ones(layout.size, dtype=np.int64), np.zeros(layout.size, dtype=np.bool_)
+        if offset is not None:
+            column = layout.columns[offset]
+            distance, unknown = column.fill_null(0).to_numpy(), column.is_null().to_numpy()
+            distance = np.clip(distance, -layout.size, layout.size)
+        away = -distance if back else distance
+        counted = _counted(values, ignore_nulls)
+        here = layout.rows
+        # Among the rows that count: the one so many before this row, or after it.
+        number = away + np.where(away < 0, counted.before[here], counted.before[here + 1] - 1)
+        inside = (number >= counted.before[layout.first]) & (number < counted.before[layout.last])
+        found = np.where(inside, counted.at[np.where(inside, number, 0)] if len(counted.at) else 0, -1)
+        found = np.where(away == 0, here, found)
+        result = _take(values, found)
+        if default is not None:
+            result = result.zip_with(pl.Series(found >= 0), layout.columns[default])
+        return _null_where(result, unknown)
+
+    return compute
+
+
+def nth_value(value: str, frame: FrameColumns, n: str | None, last: bool, ignore_nulls: bool) -> Compute:
+    """The value of the ``n``-th row of the frame, from 1; without ``n`` of its first or ``last``."""
+
+    def compute(layout: Layout) -> pl.Series:
+        values = layout.columns[value]
+        counted = _counted(values, ignore_nulls)
+        ranges = layout.frame(frame)
+        if n is not None:
+            wanted = layout.columns[n].fill_null(0).to_numpy() - 1
+        else:
+            wanted = total(ranges, counted) - 1 if last else np.zeros(layout.size, dtype=np.int64)
+        return _take(values, nth(ranges, counted, wanted))
+
+    return compute
+
+
+def _counted(values: pl.Series, ignore_nulls: bool) -> Counted:
+    return Counted.of(values.is_not_null().to_numpy() if ignore_nulls else np.ones(len(values), dtype=np.bool_))
+
+
+def _take(values: pl.Series, positions: Positions) -> pl.Series:
+    """The values at positions, NULL at -1."""
+    missing = positions < 0
+    if not missing.any():
+        return values.gather(positions)
+    return values.gather(_null_where(pl.Series(np.where(missing, 0, positions)), missing))
+
+
+def _null_where(values: pl.Series, nulls: npt.NDArray[np.bool_]) -> pl.Series:
+    if not nulls.any():
+        return values
+    return pl.select(pl.when(~pl.Series(nulls)).then(values).alias(values.name)).to_series()
+
+
+# ------------------------------------------------------------------------------ aggregates of frames
+
+
+def count(counts: str | None, frame: FrameColumns) -> Compute:
+    """The number of rows, or of those where the column ``counts`` is neither NULL nor FALSE."""
+
+    def compute(layout: Layout) -> pl.Series:
+        ranges = layout.frame(frame)
+        if counts is None:
+            return pl.Series(np.sum([end - start for start, end in ranges], axis=0))
+        return pl.Series(total(ranges, Counted.of(_holds(layout.columns[counts]))))
+
+    return compute
+
+
+def _holds(column: pl.Series) -> npt.NDArray[np.bool_]:
+    holds = column.fill_null(False) if column.dtype == pl.Boolean else column.is_not_null()
+    return holds.to_numpy()
+
+
+def sum_of_integers(value: str, frame: FrameColumns, fits: bool) -> Compute:
+    """The sum of a column of 64 or 128 bits, in which the sum of any of its values ``fits``, or is seen to."""
+
+    def compute(layout: Layout) -> pl.Series:
+        values = layout.columns[value]
+        if not fits:
+            _check_sums(values, layout.frame(frame))
+        return _null_where(_sums(values, layout.frame(frame)), _values(layout, value, frame) == 0)
+
+    return compute
+
+
+def _sums(values: pl.Series, ranges: Sequence[Range]) -> pl.Series:
+    """Differences of the sums up to the ends of each range: exact, even where a sum of all wraps."""
+    before = pl.concat([pl.Series([0], dtype=values.dtype), values.fill_null(0).cum_sum().rename("")])
+    parts = [before.gather(end) - before.gather(start) for start, end in ranges]
+    result = parts[0]
+    for part in parts[1:]:
+        result = result + part
+    return result
+
+
+def _check_sums(values: pl.Series, ranges: Sequence[Range]) -> None:
+    """Raises where the sum of a frame may have more digits than a decimal has."""
+    sizes = values.cast(pl.Float64).abs().fill_null(0.0)
+    if sizes.sum() < _LARGEST_SUM:
+        return
+    (of_frames,) = fold([sizes.to_numpy()], [0.0], lambda a, b: [np.add(a[0], b[0])], ranges)
+    if np.max(of_frames) >= _LARGEST_SUM:
+        raise failure_error(Failure.DECIMAL_OVERFLOW)
+
+
+def _values(layout: Layout, value: str, frame: FrameColumns) -> Positions:
+    """How many values that are not NULL each frame has."""
+    return total(layout.frame(frame), Counted.of(layout.columns[value].is_not_null().to_numpy()))
+
+
+def mean_of_integers(value: str, frame: FrameColumns, unit: float, fits: bool) -> Compute:
+    """The mean of a column as ``sum_of_integers`` takes it, in ``unit``s of one."""
+
+    def compute(layout: Layout) -> pl.Series:
+        if not fits:
+            _check_sums(layout.columns[value], layout.frame(frame))
+        number = _values(layout, value, frame)
+        sums = _sums(layout.columns[value], layout.frame(frame)).cast(pl.Float64).to_numpy()
+        return _null_where(pl.Series(sums / (np.maximum(number, 1) * unit)), number == 0)
+
+    return compute
+
+
+def sum_of_floats(value: str, frame: FrameColumns, mean: bool = False) -> Compute:
+    def compute(layout: Layout) -> pl.Series:
+        number = _values(layout, value, frame)
+        with np.errstate(invalid="ignore", over="ignore"):
+            sums = _folded(layout, layout.columns[value].fill_null(0.0), frame, 0.0, np.add, "cum_sum")
+            return _null_where(pl.Series(sums / np.maximum(number, 1) if mean else sums), number == 0)
+
+    return compute
+
+
+def product(value: str, frame: FrameColumns) -> Compute:
+    def compute(layout: Layout) -> pl.Series:
+        number = _values(layout, value, frame)
+        with np.errstate(invalid="ignore", over="ignore"):
+            made = _folded(layout, layout.columns[value].fill_null(1.0), frame, 1.0, np.multiply, "cum_prod")
+        return _null_where(pl.Series(made), number == 0)
+
+    return compute
+
+
+def extreme(value: str, frame: FrameColumns, largest: bool) -> Compute:
+    """The smallest or largest value, of any type that can be sorted: that of the row whose value has such a rank."""
+
+    def compute(layout: Layout) -> pl.Series:
+        values = layout.columns[value]
+        ranks, nulls = dense_ranks(values), values.is_null().to_numpy()
+        none = -1 if largest else layout.size
+        ranks = np.where(nulls, none, ranks)
+        combine, running = (np.maximum, "cum_max") if largest else (np.minimum, "cum_min")
+        found = _folded(layout, pl.Series(ranks), frame, none, combine, running).astype(np.int64)
+        row_of = np.zeros(layout.size + 1, dtype=np.int64)
+        row_of[ranks] = layout.rows
+        return _take(values, np.where(found == none, -1, row_of[np.where(found == none, 0, found)]))
+
+    return compute
+
+
+def _folded(
+    layout: Layout, values: pl.Series, frame: FrameColumns, empty: float, combine: np.ufunc, running: str
+) -> npt.NDArray[Any]:
+    """All values of each frame combined. Where frames grow with the row, by Polars' ``running`` form of it."""
+    ranges = layout.frame(frame)
+    if not frame.grows:
+        (made,) = fold([values.to_numpy()], [empty], lambda a, b: [combine(a[0], b[0])], ranges)
+        return made
+    rows = pl.DataFrame({"value": values, "partition": layout.partition})
+    upto = rows.select(getattr(pl.col("value"), running)().over("partition")).to_series().to_numpy()
+    start, end = ranges[0]
+    return np.where(end > start, upto[np.maximum(end - 1, 0)], empty)
+
+
+def variance(value: str, frame: FrameColumns, sample: bool, root: bool) -> Compute:
+    """Variance or, with ``root``, deviation; from means and squares that are combined (Chan et al. 1979)."""
+
+    def combine(a: Sequence[npt.NDArray[Any]], b: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        (n, mean, squares), (m, other, more) = a, b
+        both = n + m
+        part = np.where(both > 0, m / np.maximum(both, 1.0), 0.0)
+        distance = other - mean
+        return [both, mean + distance * part, squares + more + distance * distance * n * part]
+
+    def compute(layout: Layout) -> pl.Series:
+        column = layout.columns[value]
+        some = column.is_not_null().to_numpy().astype(np.float64)
+        values = column.fill_null(0.0).to_numpy()
+        with np.errstate(invalid="ignore", over="ignore"):
+            states = [some, values, np.where(values == values, 0.0, values)]
+            number, _, squares = fold(states, [0.0, 0.0, 0.0], combine, layout.frame(frame))
+            least = 1 if sample else 0
+            made = squares / np.maximum(number - least, 1.0)
+            return _null_where(pl.Series(np.sqrt(made) if root else made), number <= least)
+
+    return compute
+
+
+@record
+class Aggregation:
+    """An aggregate as Polars computes it over groups of rows: the columns of a group, and one made of these."""
+
+    parts: tuple[pl.Expr, ...]
+    result: pl.Expr
+    of_no_rows: int | None
+
+
+def aggregated(columns: Sequence[str], frame: FrameColumns, aggregation: Aggregation) -> Compute:
+    """Any aggregate, over the rows of each frame written out: of each frame that is another than the row's before."""
+
+    def compute(layout: Layout) -> pl.Series:
+        read = layout.columns.select(columns)
+        if frame.whole:
+            number = layout.partition
+            groups: Iterable[pl.DataFrame] = [read.with_columns(pl.Series(_ROW, number))]
+        else:
+            ranges = layout.frame(frame)
+            new = np.zeros(layout.size, dtype=np.bool_)
+            new[0] = True
+            for bounds in ranges:
+                for bound in bounds:
+                    new[1:] |= bound[1:] != bound[:-1]
+            number = np.cumsum(new) - 1
+            groups = _written_out(read, [(start[new], end[new]) for start, end in ranges])
+        made = [
+            g.lazy().group_by(_ROW).agg(aggregation.parts).select(_ROW, aggregation.result.alias("value")).collect()
+            for g in groups
+        ]
+        found = pl.concat(made)
+        place = np.full(int(number[-1]) + 1, -1, dtype=np.int64)
+        place[found[_ROW].to_numpy()] = np.arange(found.height)
+        result = _take(found["value"], place[number])
+        return result if aggregation.of_no_rows is None else result.fill_null(aggregation.of_no_rows)
+
+    return compute
+
+
+def _written_out(columns: pl.DataFrame, ranges: Sequence[Range]) -> Iterator[pl.DataFrame]:
+    """The rows of each frame one after the other, with the frame's number; a bounded number of rows at a time."""
+    starts = np.stack([start for start, _ in ranges], axis=1)
+    lengths = np.stack([end - start for start, end in ranges], axis=1)
+    upto = np.cumsum(lengths.sum(axis=1))
+    frames, done = len(upto), 0
+    while done < frames:
+        before = int(upto[done - 1]) if done else 0
+        stop = max(int(np.searchsorted(upto, before + _PAIRS, "right")), done + 1)
+        sizes = lengths[done:stop].ravel()
+        begins = np.cumsum(sizes) - sizes
+        rows = np.arange(int(sizes.sum())) + np.repeat(starts[done:stop].ravel() - begins, sizes)
+        number = np.repeat(np.arange(done, stop), lengths[done:stop].sum(axis=1))
+        yield columns[rows].with_columns(pl.Series(_ROW, number))
+        done = stop
