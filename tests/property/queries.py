@@ -306,7 +306,8 @@ class QueryGenerator:
         first = self.relation(outer)
         relations, text, where = [first], first.text, list[str]()
         rows = first.rows
-        for _ in range(ctx.weighted([(5, 0), (4, 1), (1.5, 2), (0.5, 3)])):
+        joins = [(6.0, 0), (3.0, 1), (0.5, 2)] if ctx.windows else [(5, 0), (4, 1), (1.5, 2), (0.5, 3)]
+        for _ in range(ctx.weighted(joins)):
             if ctx.chance(0.06) and rows < 200 and "," not in text and ctx.take_block():
                 joined = self._lateral(relations, outer)
                 kind, on = ctx.pick([("CROSS JOIN", ""), ("LEFT JOIN", " ON TRUE"), ("JOIN", " ON TRUE")])
@@ -316,13 +317,13 @@ class QueryGenerator:
                 continue
             joined = self.relation(outer)
             left_rows, rows = rows, self._joined_rows(rows, joined.rows)
-            if left_rows * joined.rows > _MOST_ROWS * 2:
+            if left_rows * joined.rows > _MOST_ROWS * (1 if ctx.windows else 2):
                 break
             kind = ctx.weighted(_JOINS)
             if kind == "comma":
                 text = f"{text}, {joined.text}"
                 where.append(self._join_condition(relations, joined, outer))
-            elif kind == "CROSS JOIN" and left_rows * joined.rows <= _MOST_ROWS:
+            elif kind == "CROSS JOIN" and left_rows * joined.rows <= _MOST_ROWS // (3 if ctx.windows else 1):
                 text = f"{text} CROSS JOIN {joined.text}"
                 rows = left_rows * joined.rows
             else:
