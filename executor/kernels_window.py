@@ -1,14 +1,16 @@
-"""Window functions: rows sorted by partition and order, and the columns that are computed from their neighbours.
+"""Window functions: columns that are computed from the rows around each.
 
-Polars has the sort; the columns are computed in one step over all sorted rows (``window_functions``), which no engine
-divides. What a function takes, and how its result is held, is settled here.
+They are computed in one step over all rows: their keys and what the functions read are put in order, and the results
+go back to where their rows stand, so that no other column moves. What a function takes, and how its result is held, is
+settled here; ``window_functions`` computes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import polars as pl
 
 from executor import window_functions as functions
@@ -20,52 +22,75 @@ from executor.frame import Context, Frame, stored
 from executor.intervals import interval_length
 from executor.kernels_aggregate import aggregate_value, as_integer, summed
 from executor.kernels_sort import sort_by
-from executor.value import NotOnDevice, Scope, Store, Value, integer_dtype, native
+from executor.value import (
+    NotOnDevice,
+    Scope,
+    Store,
+    Value,
+    bounds_of,
+    integer_dtype,
+    native,
+    scaled_store,
+    with_store,
+)
 from executor.window_functions import Aggregation, Compute
+from executor.window_keys import KeyColumn, Positions, in_order, window_keys
 from executor.window_rows import FrameColumns, Layout
 from planner import types
 from planner.expr import AggregateCall, Column, Expr, Literal, SortKey, column, column_name, new_field
-from planner.functions_aggregate import value_of_no_rows
+from planner.functions_aggregate import is_aggregate, value_of_no_rows
 from planner.physical import WindowExec
-from planner.window import FrameBound, WindowCall, WindowFrame
+from planner.window import WHOLE_PARTITION, FrameBound, WindowCall, WindowFrame
 
 _ALL = "#window"
 
 
 def window(plan: WindowExec, frame: Frame, context: Context) -> Frame:
-    """The rows with the columns of the window functions; they come in the window's order."""
+    """The rows, as they stand, with the columns of the window functions."""
     if context.device == "gpu":
         return _numbered(plan, frame, context)
     scope = context.scope(frame.columns, plan.bounds)
-    keys = [_key(translate(e, scope)) for e in (*plan.partition, *(k.expr for k in plan.order))]
-    names = [context.fresh("key") for _ in keys]
-    lazy = frame.lazy
-    if keys:
-        lazy = lazy.with_columns(e.alias(n) for e, n in zip(keys, names, strict=True))
-        first = [False] * len(plan.partition)
-        lazy = lazy.sort(
-            names,
-            descending=[*first, *(k.descending for k in plan.order)],
-            nulls_last=[*first, *(not k.nulls_first for k in plan.order)],
-        )
-    partition, order = names[: len(plan.partition)], names[len(plan.partition) :]
     most = frame.max_rows if plan.max_rows is None else plan.max_rows
     inputs = _Inputs(scope, context, plan.order[0] if plan.order else None, most)
+    keys = [KeyColumn(inputs.key(c), True) for c in plan.partition]
+    keys += [KeyColumn(inputs.key(k.expr), False, k.descending, k.nulls_first) for k in plan.order]
     made = [(column_name(i.field), *_compute(i.call, inputs)) for i in plan.items]
     dtypes = {name: _held_as(value) for name, value, _ in made}
+    sorted = bool(plan.order) or not all(_reads_partitions(i.call) for i in plan.items)
 
     def compute(rows: pl.Series) -> pl.Series:
         if not len(rows):
             return pl.DataFrame(schema=dtypes).to_struct(_ALL)
-        layout = Layout.of(rows.struct.unnest(), partition, order)
+        layout, back = _layout(rows.struct.unnest().rechunk(), keys, inputs.names, sorted)
         columns = [run(layout).rename(name).cast(dtypes[name]) for name, _, run in made]
-        return pl.DataFrame(columns).to_struct(_ALL)
+        return pl.DataFrame(columns if back is None else [c.gather(back) for c in columns]).to_struct(_ALL)
 
-    read = [pl.int_range(pl.len(), dtype=pl.UInt32).alias("#row"), *map(pl.col, names), *inputs.exprs]
+    read = [pl.int_range(pl.len(), dtype=pl.UInt32).alias(_ALL), *inputs.exprs]
     struct = pl.struct(read).map_batches(compute, return_dtype=pl.Struct(dtypes))
-    lazy = lazy.with_columns(struct.alias(_ALL)).with_columns(pl.col(_ALL).struct.field(name) for name in dtypes)
+    lazy = frame.lazy.with_columns(struct.alias(_ALL)).with_columns(pl.col(_ALL).struct.field(n) for n in dtypes)
     columns = {i.field.id: stored(value, name) for i, (name, value, _) in zip(plan.items, made, strict=True)}
     return Frame(lazy, {**frame.columns, **columns}, frame.max_rows)
+
+
+def _reads_partitions(call: WindowCall) -> bool:
+    """Whether a function aggregates the partition, in which rows may stand anywhere."""
+    return call.frame == WHOLE_PARTITION and is_aggregate(call.name)
+
+
+def _layout(
+    rows: pl.DataFrame, keys: Sequence[KeyColumn], read: Sequence[str], sorted: bool
+) -> tuple[Layout, Positions | None]:
+    """Rows as the window wants them, and where each of them was, unless they stand so."""
+    partitions, peers = window_keys(rows, keys)
+    rows = rows.select(read or rows.columns[:1])
+    if not sorted or pl.Series(peers.values).is_sorted():
+        return Layout(rows, partitions, peers, sorted), None
+    order = in_order(peers)
+    back = np.empty(len(order), dtype=np.int64)
+    back[order] = np.arange(len(order))
+    ordered = replace(partitions, values=partitions.values[order])
+    same = peers is partitions
+    return Layout(rows[order], ordered, ordered if same else replace(peers, values=peers.values[order])), back
 
 
 def _numbered(plan: WindowExec, frame: Frame, context: Context) -> Frame:
@@ -87,13 +112,6 @@ def _numbered(plan: WindowExec, frame: Frame, context: Context) -> Frame:
     return Frame(lazy, {**frame.columns, **columns}, frame.max_rows)
 
 
-def _key(value: Value) -> pl.Expr:
-    """What rows are sorted by: equal values of SQL are equal to Polars too."""
-    if value.dtype == types.INTERVAL:
-        return interval_length(value)
-    return value.expr + 0.0 if types.is_float(value.dtype) else value.expr  # -0.0 sorts before 0.0 beside other keys
-
-
 def _held_as(value: Value) -> pl.DataType:
     return polars_dtype(value.dtype) if value.store is Store.NATIVE else integer_dtype(value.store)
 
@@ -104,15 +122,17 @@ class _Inputs:
 
     scope: Scope
     context: Context
-    key: SortKey | None
+    first_key: SortKey | None
     max_rows: int | None
     exprs: list[pl.Expr] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # of what functions read, not of keys
     known: dict[Expr, tuple[str, Value]] = field(default_factory=dict)
 
-    def add(self, expr: pl.Expr, like: str = "input") -> str:
-        """A column, by the name that it gets."""
-        name = self.context.fresh(like)
+    def add(self, expr: pl.Expr) -> str:
+        """A column that functions read, by the name that it gets."""
+        name = self.context.fresh("input")
         self.exprs.append(expr.alias(name))
+        self.names.append(name)
         return name
 
     def value(self, expr: Expr) -> tuple[str, Value]:
@@ -127,13 +147,20 @@ class _Inputs:
     def name(self, expr: Expr) -> str:
         return self.value(expr)[0]
 
+    def key(self, expr: Expr) -> str:
+        """The column that holds what rows are sorted by."""
+        value = translate(expr, self.scope)
+        name = self.context.fresh("key")
+        self.exprs.append((interval_length(value) if value.dtype == types.INTERVAL else value.expr).alias(name))
+        return name
+
     def frame(self, frame: WindowFrame) -> FrameColumns:
         def offset(bound: FrameBound) -> str | None:
             return None if bound.offset is None else self.native(bound.offset)
 
         key = None if frame.key is None else self.native(frame.key)
         descending, nulls_first = (
-            (self.key.descending, self.key.nulls_first) if self.key is not None else (False, False)
+            (self.first_key.descending, self.first_key.nulls_first) if self.first_key is not None else (False, False)
         )
         return FrameColumns(
             frame.unit, frame.start.side, frame.end.side, frame.exclusion, offset(frame.start), offset(frame.end), key,
@@ -250,6 +277,8 @@ def _extreme(largest: bool) -> _Framed:
         value = _argument(call, inputs)
         if value.dtype == types.INTERVAL:
             return None
+        if types.is_decimal(value.dtype):
+            value = with_store(value, scaled_store(bounds_of(value), inputs.scope.device), inputs.scope.device)
         run = functions.extreme(inputs.add(value.expr), frame, largest)
         return replace(value, expr=pl.col(_ALL), nullable=True, is_literal=False, literal=None), run
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import polars as pl
 
 from executor.checks import Failure, failure_error
-from executor.window_rows import Counted, FrameColumns, Layout, Positions, Range, dense_ranks, fold, nth, total
+from executor.window_keys import Positions, dense_ranks
+from executor.window_rows import Counted, FrameColumns, Layout, Range, fold, nth, total
 from planner.errors import ExecutionError
 from planner.record import record
 
@@ -229,18 +230,25 @@ def product(value: str, frame: FrameColumns) -> Compute:
 
 
 def extreme(value: str, frame: FrameColumns, largest: bool) -> Compute:
-    """The smallest or largest value, of any type that can be sorted: that of the row whose value has such a rank."""
+    """The smallest or largest value: of what is an integer inside as such, of any other type that can be sorted that of
+    the row whose value has such a rank."""
 
     def compute(layout: Layout) -> pl.Series:
         values = layout.columns[value]
-        ranks, nulls = dense_ranks(values), values.is_null().to_numpy()
-        none = -1 if largest else layout.size
-        ranks = np.where(nulls, none, ranks)
+        whole = values.cast(pl.Int8) if values.dtype == pl.Boolean else values.to_physical()
+        direct = whole.dtype.is_integer() and whole.dtype not in (pl.Int128, pl.UInt64)
+        numbers = whole.cast(pl.Int64) if direct else pl.Series(dense_ranks(values))
+        nulls, limits = values.is_null(), np.iinfo(np.int64)
+        none = limits.min if largest else limits.max  # an integer of 64 bits may be that too
+        ranks = numbers.zip_with(~nulls, pl.Series([none]))
         combine, running = (np.maximum, "cum_max") if largest else (np.minimum, "cum_min")
-        found = _folded(layout, pl.Series(ranks), frame, none, combine, running).astype(np.int64)
-        row_of = np.zeros(layout.size + 1, dtype=np.int64)
-        row_of[ranks] = layout.rows
-        return _take(values, np.where(found == none, -1, row_of[np.where(found == none, 0, found)]))
+        found = _folded(layout, ranks, frame, none, combine, running).astype(np.int64)
+        empty = _values(layout, value, frame) == 0
+        if direct:
+            return _null_where(pl.Series(found).cast(values.dtype), empty)
+        row_of = np.zeros(layout.size, dtype=np.int64)
+        row_of[numbers.to_numpy()] = layout.rows
+        return _take(values, np.where(empty, -1, row_of[np.where(empty, 0, found)]))
 
     return compute
 
@@ -296,7 +304,7 @@ def aggregated(columns: Sequence[str], frame: FrameColumns, aggregation: Aggrega
     """Any aggregate, over the rows of each frame written out: of each frame that is another than the row's before."""
 
     def compute(layout: Layout) -> pl.Series:
-        read = layout.columns.select(columns)
+        read = layout.columns.select(columns or layout.columns.columns[:1])
         if frame.whole:
             number = layout.partition
             groups: Iterable[pl.DataFrame] = [read.with_columns(pl.Series(_ROW, number))]
@@ -314,7 +322,7 @@ def aggregated(columns: Sequence[str], frame: FrameColumns, aggregation: Aggrega
             for g in groups
         ]
         found = pl.concat(made)
-        place = np.full(int(number[-1]) + 1, -1, dtype=np.int64)
+        place = np.full(int(number.max()) + 1, -1, dtype=np.int64)
         place[found[_ROW].to_numpy()] = np.arange(found.height)
         result = _take(found["value"], place[number])
         return result if aggregation.of_no_rows is None else result.fill_null(aggregation.of_no_rows)
@@ -335,5 +343,5 @@ def _written_out(columns: pl.DataFrame, ranges: Sequence[Range]) -> Iterator[pl.
         begins = np.cumsum(sizes) - sizes
         rows = np.arange(int(sizes.sum())) + np.repeat(starts[done:stop].ravel() - begins, sizes)
         number = np.repeat(np.arange(done, stop), lengths[done:stop].sum(axis=1))
-        yield columns[rows].with_columns(pl.Series(_ROW, number))
+        yield columns[rows].with_columns(pl.Series(_ROW, number).set_sorted())
         done = stop

@@ -8,18 +8,20 @@ of each for every row. A frame that leaves rows out is up to three ranges.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from executor.window_keys import Codes, Positions, compressed, dense_ranks
 from planner.errors import ExecutionError
 from planner.record import record
 from planner.window import Exclusion, FrameUnit, Side
 
-Positions = npt.NDArray[np.int64]
+_FEW = 8  # numbers of partitions a row, as places in an array
+
 Range = tuple[Positions, Positions]
 """For each row the first position and the one past the last; none where they are equal."""
 
@@ -56,35 +58,64 @@ class FrameColumns:
         return self.start is Side.PRECEDING and self.start_offset is None and self.exclusion is Exclusion.NOTHING
 
 
-@dataclass(slots=True)
 class Layout:
     """Where partitions and peers begin and end: for every row (``first`` to ``last``, ``peer_first`` to ``peer_last``,
-    and the number of its group of peers), and for every such group."""
+    and the numbers of its partition and of its group of peers), and for every such group.
 
-    size: int
-    rows: Positions
-    partition: Positions
-    first: Positions
-    last: Positions
-    group: Positions
-    group_starts: Positions
-    group_ends: Positions
-    peer_first: Positions
-    peer_last: Positions
-    columns: pl.DataFrame
-    _frames: dict[FrameColumns, list[Range]] = field(default_factory=dict)
+    Args:
+        columns: what functions read, of one row at least, in the order of the codes of their partitions and peers.
+        sorted: whether they are: where nothing but whole partitions is asked for, they need not be.
+    """
 
-    @staticmethod
-    def of(columns: pl.DataFrame, partition: Sequence[str], order: Sequence[str]) -> Layout:
-        """The layout of rows sorted by these columns; there is one row at least."""
-        size = columns.height
-        begins = _changes(columns, partition)
-        starts, ends, number = _ranges(begins)
-        groups, group_ends, group = _ranges(begins | _changes(columns, order)) if order else (starts, ends, number)
-        return Layout(
-            size, np.arange(size, dtype=np.int64), number, starts[number], ends[number], group, groups, group_ends,
-            groups[group], group_ends[group], columns,
-        )  # fmt: skip
+    def __init__(self, columns: pl.DataFrame, partitions: Codes, peers: Codes, sorted: bool = True) -> None:
+        self.columns = columns
+        self.size = columns.height
+        self.rows: Positions = np.arange(self.size, dtype=np.int64)
+        self._partitions, self._peers, self._sorted = partitions, peers, sorted
+        self._frames: dict[FrameColumns, list[Range]] = {}
+
+    @cached_property
+    def partition(self) -> Positions:
+        if not self._sorted:
+            few = self._partitions.span <= _FEW * self.size
+            return (self._partitions if few else compressed(self._partitions)).values
+        return self._partition_ranges[2]
+
+    @cached_property
+    def _partition_ranges(self) -> tuple[Positions, Positions, Positions]:
+        return _ranges(self._partitions.values)
+
+    @cached_property
+    def _group_ranges(self) -> tuple[Positions, Positions, Positions]:
+        return self._partition_ranges if self._peers is self._partitions else _ranges(self._peers.values)
+
+    @cached_property
+    def first(self) -> Positions:
+        return self._partition_ranges[0][self.partition]
+
+    @cached_property
+    def last(self) -> Positions:
+        return self._partition_ranges[1][self.partition]
+
+    @property
+    def group(self) -> Positions:
+        return self._group_ranges[2]
+
+    @property
+    def group_starts(self) -> Positions:
+        return self._group_ranges[0]
+
+    @property
+    def group_ends(self) -> Positions:
+        return self._group_ranges[1]
+
+    @cached_property
+    def peer_first(self) -> Positions:
+        return self.group_starts[self.group]
+
+    @cached_property
+    def peer_last(self) -> Positions:
+        return self.group_ends[self.group]
 
     def frame(self, frame: FrameColumns) -> list[Range]:
         """The ranges of positions that a frame consists of, in order, for each row."""
@@ -154,20 +185,11 @@ class Layout:
         return np.where(no_key, self.peer_first if edge == "left" else self.peer_last, found)
 
 
-def _changes(columns: pl.DataFrame, names: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """The rows that differ from the one before, in one of the columns; the first is one."""
-    found = np.zeros(columns.height, dtype=np.bool_)
-    found[0] = True
-    for name in names:
-        values = columns[name]
-        found[1:] |= values.slice(1).ne_missing(values.slice(0, columns.height - 1)).to_numpy()
-    return found
-
-
-def _ranges(begins: npt.NDArray[np.bool_]) -> tuple[Positions, Positions, Positions]:
-    """Where ranges start and end, and the number of each row's."""
+def _ranges(codes: Positions) -> tuple[Positions, Positions, Positions]:
+    """Where ranges of equal codes start and end, and the number of each row's."""
+    begins = np.concatenate((np.ones(1, dtype=np.bool_), codes[1:] != codes[:-1]))
     starts = np.flatnonzero(begins)
-    return starts, np.append(starts[1:], len(begins)), np.cumsum(begins) - 1
+    return starts, np.append(starts[1:], len(codes)), np.cumsum(begins) - 1
 
 
 def _without(exclusion: Exclusion, whole: Range, layout: Layout) -> list[Range]:
@@ -188,16 +210,6 @@ def _without(exclusion: Exclusion, whole: Range, layout: Layout) -> list[Range]:
 def _part(whole: Range, start: Positions, end: Positions) -> Range:
     start = np.clip(start, *whole)
     return start, np.maximum(start, np.clip(end, *whole))
-
-
-def dense_ranks(values: pl.Series) -> Positions:
-    """The place of each value among all distinct ones, from 0: NaN is the largest, NULL larger still."""
-    order = values.arg_sort(nulls_last=True).to_numpy()
-    ordered = values.gather(order)
-    changed = ordered.slice(1).ne_missing(ordered.slice(0, len(ordered) - 1)).to_numpy()
-    ranks = np.empty(len(values), dtype=np.int64)
-    ranks[order] = np.concatenate(([0], np.cumsum(changed)))
-    return ranks
 
 
 @record

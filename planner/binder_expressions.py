@@ -39,6 +39,7 @@ from planner.expr import (
     is_volatile,
     null,
 )
+from planner.functions_window import is_window_function
 from planner.parser import position_of
 
 
@@ -443,6 +444,8 @@ def _function(node: exp.Expression, scope: ExpressionScope) -> Expr:
     if call is not None:
         if is_aggregate_call(node):
             return scope.bind_aggregate(node)
+        if is_window_function(call.name):
+            raise BindError(f"{call.name} needs a window", hint=f"write {call.name}(…) OVER (ORDER BY …)")
         return _moment(functions.resolve_scalar(call.name, [_argument(a, scope) for a in call.args]), scope)
     if isinstance(node, exp.AggFunc):
         return scope.bind_aggregate(node)

@@ -172,6 +172,15 @@ def is_aggregate_call(node: exp.Expression) -> bool:
     return isinstance(node, exp.AggFunc)
 
 
+def has_window(node: exp.Expression) -> bool:
+    """Whether an expression has a call with OVER, without those of subqueries."""
+    if isinstance(node, exp.Query | exp.Subquery):
+        return False
+    return isinstance(node, exp.Window) or any(
+        has_window(c) for c in node.iter_expressions() if isinstance(c, exp.Expression)
+    )
+
+
 def aggregate_calls(node: exp.Expression) -> list[exp.Expression]:
     """The outermost aggregate calls in an expression, without those of subqueries."""
     found: list[exp.Expression] = []

@@ -84,12 +84,38 @@ def _text(node: exp.Expression | None, sql: str) -> str:
             return f"{_text(node.this, sql)} FILTER (WHERE {_text(node.expression.this, sql)})"
         case exp.Ordered():
             return _text(node.this, sql) + (" DESC" if node.args.get("desc") else "")
-        case exp.Extract() | exp.Window():
+        case exp.IgnoreNulls():
+            return f"{_text(node.this, sql)} IGNORE NULLS"
+        case exp.Window():
+            return _window(node, sql)
+        case exp.Extract():
             return str(node.sql("duckdb"))
         case exp.Func():
             return _function(node, sql)
         case _:
             return node.sql("duckdb")
+
+
+def _window(node: exp.Window, sql: str) -> str:
+    """A call with its window; one that has a name under that name."""
+    order, alias, spec = node.args.get("order"), node.args.get("alias"), node.args.get("spec")
+    parts = [] if alias is None else [str(alias.name)]
+    if node.args.get("partition_by"):
+        parts.append(f"PARTITION BY {_list(node.args['partition_by'], sql)}")
+    if order is not None:
+        parts.append(f"ORDER BY {', '.join(_text(k, sql) for k in order.expressions)}")
+    if spec is not None:
+        bounds = [_frame_bound(spec, which, sql) for which in ("start", "end") if spec.args.get(which) is not None]
+        frame = f"BETWEEN {bounds[0]} AND {bounds[1]}" if len(bounds) == 2 else bounds[0]
+        exclude = spec.args.get("exclude")
+        parts.append(f"{str(spec.args['kind']).upper()} {frame}{f' EXCLUDE {exclude.name}' if exclude else ''}")
+    return f"{_text(node.this, sql)} OVER ({' '.join(parts)})"
+
+
+def _frame_bound(spec: exp.Expression, which: str, sql: str) -> str:
+    value, side = spec.args[which], spec.args.get(f"{which}_side")
+    shown = _text(value, sql) if isinstance(value, exp.Expression) else str(value)
+    return shown if side is None else f"{shown} {str(side).upper()}"
 
 
 _NEGATED = {"=": "!=", "!=": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}

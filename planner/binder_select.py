@@ -170,7 +170,7 @@ class _Select:
         self.scope.known = scope.bound
 
     def _group_by_all(self, scope: ClauseScope) -> None:
-        """GROUP BY ALL: every item without an aggregate that reads a column of FROM.
+        """GROUP BY ALL: every item without an aggregate or window function that reads a column of FROM.
 
         A constant is no key: over no rows an aggregate beside it has one row, not none.
         """
@@ -178,7 +178,7 @@ class _Select:
         for index, item in enumerate(self.items):
             if item.node is None:
                 self._group_item(index, scope)
-            elif not item.has_aggregate:
+            elif not item.has_aggregate and not item.has_window:
                 alone = replace(scope, attachments=[], bound=[], aliases_of=scope)
                 expr = alone.expression(item.node)
                 read = columns_of(expr).union(*(a.needed for a in alone.attachments))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from planner.binder_functions import aggregate_calls
+from planner.binder_functions import aggregate_calls, has_window
 from planner.binder_names import output_name
 from planner.binder_scope import Environment, FromScope, VisibleColumn
 from planner.errors import nearest
@@ -37,6 +37,10 @@ class SelectItem:
     @property
     def has_aggregate(self) -> bool:
         return self.node is not None and bool(aggregate_calls(self.node))
+
+    @property
+    def has_window(self) -> bool:
+        return self.node is not None and has_window(self.node)
 
 
 def expand(node: exp.Select, source: FromScope, env: Environment) -> list[SelectItem]:

@@ -88,13 +88,21 @@ class Windows:
 
     def apply(self, plan: LogicalPlan, rewrite: Callable[[Expr], Expr]) -> LogicalPlan:
         """``plan`` with the columns of all window functions; their parts are rewritten first."""
+        found: dict[_Rows, list[WindowItem]] = {}
         for rows, items in self.items.items():
-            keys = [e for e in map(rewrite, rows.partition) if columns_of(e)]  # a constant parts nothing
-            plan, partition = with_columns(plan, keys)
+            keys = dict.fromkeys(e for e in map(rewrite, rows.partition) if columns_of(e))  # a constant parts nothing
             order = tuple(SortKey(rewrite(k.expr), k.descending, k.nulls_first) for k in rows.order)
-            calls = [c.with_expressions([rewrite(e) for e in c.expressions()]) for c in items]
-            made = tuple(WindowItem(i.field, c) for i, c in zip(items.values(), calls, strict=True))
-            plan = Window(plan, tuple(dict.fromkeys(partition)), order, made)
+            made = found.setdefault(_Rows(tuple(keys), order), [])
+            for item in items.values():
+                call = item.call.with_expressions([rewrite(e) for e in item.call.expressions()])
+                made.append(WindowItem(item.field, call))
+        for rows in [r for r in found if not r.order]:  # any order will do: that of another window too
+            other = next((r for r in found if r.order and set(r.partition) == set(rows.partition)), None)
+            if other is not None:
+                found[other] += found.pop(rows)
+        for rows, calls in found.items():
+            plan, partition = with_columns(plan, rows.partition)
+            plan = Window(plan, tuple(dict.fromkeys(partition)), rows.order, tuple(calls))
         return plan
 
     def _syntax(self, node: exp.Expression, env: Environment, around: tuple[str, ...] = ()) -> WindowSyntax:
@@ -114,7 +122,7 @@ class Windows:
             return own
         found = self.named.get(alias.name.lower())
         if found is None or alias.name.lower() in around:
-            close = nearest(alias.name, [w.this.name for w in self.named.values()])
+            close = nearest(alias.name, [w.this.name for n, w in self.named.items() if n not in around])
             hint = f'did you mean "{close}"?' if close else "name it in a WINDOW clause after HAVING"
             raise env.error(f'there is no window "{alias.name}" in this query', alias, hint=hint)
         base = self._syntax(found, env, (*around, alias.name.lower()))
@@ -130,7 +138,7 @@ def _bind_rows(syntax: WindowSyntax, scope: ExpressionScope) -> tuple[_Rows, Win
     partition = tuple(bind_expression(e, scope) for e in syntax.partition)
     keys = tuple(bind_sort_key(k, scope) for k in syntax.order)
     frame = (UP_TO_PEERS if keys else WHOLE_PARTITION) if syntax.frame is None else _frame(syntax.frame, keys, scope)
-    order = tuple(k for k in keys if not isinstance(k.expr, Literal))
+    order = tuple(k for k in keys if frame.key is not None or not isinstance(k.expr, Literal))
     if not frame.expressions() and frame.exclusion is Exclusion.NOTHING:
         bounded = frame.start.side is Side.CURRENT or frame.end.side is Side.CURRENT
         if not bounded or (not order and frame.unit is not FrameUnit.ROWS):  # all rows are peers
@@ -156,7 +164,7 @@ def _frame(spec: exp.Expression, keys: Sequence[SortKey], scope: ExpressionScope
     if len(keys) != 1:
         raise BindError(
             f"RANGE with an offset needs an ORDER BY of one expression, not of {len(keys)}",
-            hint="or count ROWS or GROUPS",
+            hint="ROWS and GROUPS count rows and peers instead",
         )
     key = _range_key(keys[0].expr)
     limits = [_limit(key, s, o, keys[0].descending, scope) for s, o in ((start, from_), (end, to))]

@@ -23,6 +23,7 @@ from planner.catalog import Catalog, Table, View
 from planner.errors import BindError, SqlrayError, UnsupportedError
 from planner.functions import scalar_names
 from planner.functions_aggregate import aggregate_names
+from planner.functions_window import window_names
 from planner.parser import parse
 from planner.record import record
 from planner.statements import Query
@@ -174,7 +175,7 @@ class Session:
 
     def functions(self) -> list[str]:
         """The names of all functions that queries may call."""
-        return sorted({*scalar_names(), *aggregate_names()})
+        return sorted({*scalar_names(), *aggregate_names(), *window_names()})
 
     def set_option(self, name: str, value: object) -> None:
         """Set an option.

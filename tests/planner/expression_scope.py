@@ -65,6 +65,9 @@ class TableScope:
     def bind_aggregate(self, node: exp.Expression) -> Expr:
         return column(new_field("aggregate", bind_aggregate_call(node, self).dtype))
 
+    def bind_window(self, node: exp.Expression) -> Expr:
+        return self._ask("window", node.sql())
+
     def parameter(self, node: exp.Expression) -> Expr:
         return self._ask("parameter", node.name)
 

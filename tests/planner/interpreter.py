@@ -43,12 +43,13 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
     Union,
     Values,
+    Window,
 )
+from planner.window import UP_TO_PEERS, WHOLE_PARTITION, FrameUnit, Side, WindowFrame
 
 Row = dict[ColumnId, Any]
 
@@ -107,14 +108,8 @@ def evaluate(plan: LogicalPlan, outer: Row) -> list[Row]:
                 for source in inputs
                 for r in evaluate(source, outer)
             ]
-        case RowNumber(source, partition, order, item):
-            seen: dict[Any, int] = {}
-            out = []
-            for r in _sorted(evaluate(source, outer), order, outer):
-                key = tuple(r[c.id] for c in partition)
-                seen[key] = seen.get(key, 0) + 1
-                out.append(r | {item.id: seen[key]})
-            return out
+        case Window():
+            return _window(plan, outer)
         case CommonSubplan(source):
             return evaluate(source, outer)
         case _:
@@ -164,6 +159,35 @@ def _aggregate(plan: Aggregate, outer: Row) -> list[Row]:
             row[item.field.id] = _call(item.call, [outer | r for r in rows], outer)
         out.append(row)
     return out
+
+
+def _window(plan: Window, outer: Row) -> list[Row]:
+    partitions: dict[Any, list[Row]] = {}
+    for r in _sorted(evaluate(plan.input, outer), plan.order, outer):
+        partitions.setdefault(tuple(r[c.id] for c in plan.partition), []).append(r)
+    out = []
+    for rows in partitions.values():
+        keys = [[value(k.expr, outer | r) for k in plan.order] for r in rows]
+        for i, row in enumerate(rows):
+            added = {}
+            for item in plan.items:
+                if item.call.name == "row_number":
+                    added[item.field.id] = i + 1
+                else:
+                    frame = [outer | r for r in rows[slice(*_frame(item.call.frame, i, keys, outer | row))]]
+                    added[item.field.id] = _call(item.call.function, frame, outer)
+            out.append(row | added)
+    return out
+
+
+def _frame(frame: WindowFrame, i: int, keys: list[Any], row: Row) -> tuple[int, int]:
+    """Whole partitions, frames up to the peers of a row, and those of rows with an offset at their start."""
+    if frame == WHOLE_PARTITION:
+        return 0, len(keys)
+    if frame == UP_TO_PEERS:
+        return 0, max(j for j, key in enumerate(keys) if key == keys[i]) + 1
+    assert frame.unit is FrameUnit.ROWS and frame.end.side is Side.CURRENT and frame.start.offset is not None
+    return max(0, i - value(frame.start.offset, row)), i + 1
 
 
 def _call(call: AggregateCall, rows: list[Row], outer: Row) -> Any:

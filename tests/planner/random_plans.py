@@ -37,12 +37,23 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
     Union,
     Values,
+    Window,
+    WindowItem,
     passthrough,
+)
+from planner.window import (
+    CURRENT_ROW,
+    UP_TO_PEERS,
+    WHOLE_PARTITION,
+    FrameBound,
+    FrameUnit,
+    Side,
+    WindowCall,
+    WindowFrame,
 )
 from tests.planner.interpreter import ListTable
 
@@ -163,7 +174,15 @@ class Generator:
                 if self.rng.random() < 0.5 or not fields:
                     return Sort(plan, self.order(plan, scope))
                 partition = tuple(column(f) for f in fields[:1])
-                return RowNumber(plan, partition, self.order(plan, scope), new_field("rn", INT, False))
+                return Window(plan, partition, self.order(plan, scope), self.calls(fields, scope))
+
+    def calls(self, fields: Sequence[Field], scope: Sequence[Field]) -> tuple[WindowItem, ...]:
+        number = WindowCall(AggregateCall("row_number", (), INT), WHOLE_PARTITION)
+        two_rows = WindowFrame(FrameUnit.ROWS, FrameBound(Side.PRECEDING, Literal(1, INT)), CURRENT_ROW)
+        frame = self.rng.choice((WHOLE_PARTITION, UP_TO_PEERS, two_rows))
+        total = WindowCall(AggregateCall("sum", (self.scalar(fields, scope),), INT), frame)
+        items = (WindowItem(new_field("rn", INT, False), number), WindowItem(new_field("total", INT), total))
+        return self.rng.choice((items[:1], items[1:], items))
 
     def order(self, plan: LogicalPlan, scope: Sequence[Field]) -> tuple[SortKey, ...]:
         """A total order, so that LIMIT has one answer."""

@@ -18,11 +18,11 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Sort,
     Union,
     Values,
+    Window,
 )
 from planner.physical import (
     AggregateExec,
@@ -38,11 +38,11 @@ from planner.physical import (
     PhysicalPlan,
     ProjectExec,
     RangePartitioned,
-    RowNumberExec,
     ScanExec,
     SortExec,
     UnionExec,
     ValuesExec,
+    WindowExec,
 )
 from planner.physical_planner import PhysicalQuery, plan_rest
 from planner.stages import Stage, StageGraph, task_plan
@@ -82,8 +82,8 @@ def logical(node: PhysicalPlan, read: Callable[[InputExec], Rows]) -> LogicalPla
             return Limit(below[0], limit, offset)
         case UnionExec(schema=schema):
             return Union(tuple(below), schema.fields)
-        case RowNumberExec(partition=partition, order=order, field=item):
-            return RowNumber(below[0], partition, order, item)
+        case WindowExec(partition=partition, order=order, items=calls):
+            return Window(below[0], partition, order, calls)
         case ExchangeExec() | MaterializeExec():
             return below[0]
         case _:

@@ -188,7 +188,7 @@ def test_inequality_goes_through_the_domain() -> None:
 def test_first_row_of_each_is_a_row_number() -> None:
     left, _, right, i = _correlated()
     plan = _check(DependentJoin(JoinKind.INNER, left, Sort(right, (SortKey(i.v),), 1)))
-    assert _kinds(plan).count("RowNumber") == 1
+    assert _kinds(plan).count("Window") == 1
     assert "CommonSubplan" not in _kinds(plan)
 
 

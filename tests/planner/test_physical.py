@@ -25,9 +25,9 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Sort,
     Union,
+    numbered,
 )
 from planner.physical import (
     AggregateExec,
@@ -258,12 +258,11 @@ def test_much_is_sorted_in_ranges_and_little_in_one_place() -> None:
     assert targets(spread(Sort(lineitem, (by,), offset=5))) == [Single()]
 
 
-def test_row_numbers_need_their_partitions_together() -> None:
+def test_windows_need_their_partitions_together() -> None:
     lineitem = scan("lineitem")
-    number = new_field("rn", types.BIGINT, False)
-    by_part = RowNumber(lineitem, (field(lineitem, "l_partkey"),), (), number)
+    by_part, _ = numbered(lineitem, (field(lineitem, "l_partkey"),), (), "rn")
     assert targets(spread(by_part)) == [HashPartitioned((field(lineitem, "l_partkey"),), 4)]
-    assert targets(spread(RowNumber(lineitem, (), (), number))) == [Single()]
+    assert targets(spread(numbered(lineitem, (), (), "rn")[0])) == [Single()]
 
 
 def test_a_union_of_small_and_large_is_spread() -> None:

@@ -42,10 +42,10 @@ from planner.logical import (
     Limit,
     LogicalPlan,
     Project,
-    RowNumber,
     Scan,
     Union,
     Values,
+    numbered,
     passthrough,
     pretty,
 )
@@ -287,8 +287,8 @@ def test_keys_of_aggregates_joins_and_limits() -> None:
     assert estimator.max_rows(kept) == 150_000
     assert estimator.unique_keys(Aggregate(orders, ())) == {frozenset()}
     assert estimator.unique_keys(Limit(orders, 1)) == {frozenset()}
-    numbered = RowNumber(orders, (field(orders, "o_custkey"),), (), new_field("rn", types.BIGINT, False))
-    assert frozenset({field(orders, "o_custkey").id, numbered.field.id}) in estimator.unique_keys(numbered)
+    rows, number = numbered(orders, (field(orders, "o_custkey"),), (), "rn")
+    assert frozenset({field(orders, "o_custkey").id, number.id}) in estimator.unique_keys(rows)
     assert estimator.unique_keys(Union((orders, orders), orders.fields)) == frozenset()
 
 
