@@ -20,6 +20,7 @@ from planner.errors import ExecutionError
 from planner.record import record
 from planner.window import Exclusion, FrameUnit, Side
 
+_ROOM = 2**61  # for a key and what is added to it
 _FEW = 8  # numbers of partitions a row, as places in an array
 
 Range = tuple[Positions, Positions]
@@ -169,9 +170,9 @@ class Layout:
         """Where in its partition the sort key passes a limit: the first position of the limit, or past its last."""
         assert frame.key is not None
         keys, limits = self.columns[frame.key], self.columns[column]
-        ranks = dense_ranks(pl.concat([keys, limits]))
-        most = int(ranks.max()) + 1
-        key, limit = ((most - r if frame.descending else r + 1) for r in (ranks[: self.size], ranks[self.size :]))
+        key, limit, most = _on_one_scale(keys, limits, _ROOM // (int(self.partition[-1]) + 1))
+        if frame.descending:
+            key, limit = most + 1 - key, most + 1 - limit
         no_key, no_limit = keys.is_null().to_numpy(), limits.is_null().to_numpy()
         if (no_limit & ~no_key).any():
             raise ExecutionError(f"the offset of RANGE {side} is NULL for a row")
@@ -190,6 +191,21 @@ def _ranges(codes: Positions) -> tuple[Positions, Positions, Positions]:
     begins = np.concatenate((np.ones(1, dtype=np.bool_), codes[1:] != codes[:-1]))
     starts = np.flatnonzero(begins)
     return starts, np.append(starts[1:], len(codes)), np.cumsum(begins) - 1
+
+
+def _on_one_scale(keys: pl.Series, limits: pl.Series, room: int) -> tuple[Positions, Positions, int]:
+    """Keys and limits of keys as numbers in their order from 1 on, and the largest; anything for NULL. They are ranks,
+    unless the values themselves have ``room``."""
+    whole = keys.to_physical()
+    if whole.dtype.is_integer() and whole.dtype != pl.Int128 and keys.null_count() < len(keys):
+        low, high = int(whole.min()), int(whole.max())  # type: ignore[arg-type]
+        if abs(low) < _ROOM and abs(high) < _ROOM and high - low < room - 4:
+            least, most = low - 1, high + 1  # where limits beyond all keys are put
+            numbers = (s.to_physical().cast(pl.Int64).fill_null(low).clip(least, most) for s in (keys, limits))
+            key, limit = ((n - least + 1).to_numpy() for n in numbers)
+            return key, limit, most - least + 1
+    ranks = dense_ranks(pl.concat([keys, limits])) + 1
+    return ranks[: len(keys)], ranks[len(keys) :], int(ranks.max())
 
 
 def _without(exclusion: Exclusion, whole: Range, layout: Layout) -> list[Range]:

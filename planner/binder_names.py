@@ -83,7 +83,8 @@ def _text(node: exp.Expression | None, sql: str) -> str:
         case exp.Filter():
             return f"{_text(node.this, sql)} FILTER (WHERE {_text(node.expression.this, sql)})"
         case exp.Ordered():
-            return _text(node.this, sql) + (" DESC" if node.args.get("desc") else "")
+            first = " NULLS FIRST" if node.args.get("nulls_first") else ""
+            return f"{_text(node.this, sql)}{' DESC' if node.args.get('desc') else ''}{first}"
         case exp.IgnoreNulls():
             return f"{_text(node.this, sql)} IGNORE NULLS"
         case exp.Window():

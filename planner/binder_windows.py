@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import pyarrow as pa
 from sqlglot import exp
 
 from planner import coercion, types
@@ -226,4 +227,8 @@ def _limit(key: Expr, side: Side, node: exp.Expression | None, descending: bool,
         return None
     offset = bind_expression(node, scope)
     _check_offset(offset, f"RANGE {side}")
+    if key.dtype == types.DATE and isinstance(offset, Literal) and isinstance(offset.value, pa.MonthDayNano):
+        months, days, nanos = offset.value
+        if not months and not nanos:  # a day so many days away is a day
+            offset = Literal(days, types.INTEGER)
     return coercion.arithmetic("-" if (side is Side.PRECEDING) is not descending else "+", key, offset)
