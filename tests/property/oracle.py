@@ -140,5 +140,5 @@ def _value_key(value: object) -> tuple[int, object]:
             return (6, str(value))
 
 
-def _float_key(value: float) -> float:
-    return math.inf if math.isnan(value) else float(f"{value:.7g}")
+def _float_key(value: float) -> tuple[bool, float]:
+    return (True, 0.0) if math.isnan(value) else (False, float(f"{value:.7g}"))
