@@ -28,7 +28,7 @@ from executor.aggregate_parts import (
 from executor.aggregates_gpu import GPU_FORMS, Strings, join_strings, one_of_each
 from executor.arithmetic import divide, to_float
 from executor.checks import Failure, checked, strict_cast
-from executor.dtypes import polars_dtype
+from executor.dtypes import device_dtype, polars_dtype
 from executor.expressions import largest, translate
 from executor.frame import Context, Frame, stored
 from executor.value import (
@@ -53,6 +53,8 @@ from planner.physical import AggregateExec
 
 # No task reads more rows than this: it bounds what a 128-bit sum of 64-bit values can reach, with room to spare.
 _MANY_ROWS = 2**48
+SETTINGS = frozenset({"quantile_cont", "quantile_disc", "string_agg"})
+"""Aggregates whose second argument is a constant, and no value of a row."""
 _LIKELY = 1000  # times what fits: values are far from their bounds, and rows from theirs
 
 
@@ -217,15 +219,17 @@ def _argument(call: AggregateCall, group: Group) -> Argument:
     if test is not None:
         first = values[0]
         values[0] = replace(first, expr=pl.when(test).then(first.expr), nullable=True, is_literal=False, literal=None)
-    if not any(v.expr.meta.root_names() for v in values):
-        values[0] = _per_row(values[0], group)
+    for i, value in enumerate(values):
+        if not value.expr.meta.root_names() and (i == 0 or call.name not in SETTINGS):
+            values[i] = _per_row(value, group, len(values) > 1 and call.name not in SETTINGS)
     return Argument(call, tuple(values), test, group)
 
 
-def _per_row(value: Value, group: Group) -> Value:
+def _per_row(value: Value, group: Group, beside_others: bool) -> Value:
     """A constant argument once a row: Polars would take it once a group."""
-    if group.device == "gpu":
-        return replace(value, expr=group.rows.column(value.expr), is_literal=False, literal=None)
+    if group.device == "gpu" or beside_others:  # which Polars filters and sorts as one value
+        column = value.expr.cast(device_dtype(value.dtype, group.device)) if value.is_literal else value.expr
+        return replace(value, expr=group.rows.column(column), is_literal=False, literal=None)
     repeated = pl.repeat(value.expr, pl.len())
     if value.is_literal and value.literal is None:
         repeated = pl.repeat(None, pl.len(), dtype=polars_dtype(value.dtype))

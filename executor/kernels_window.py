@@ -14,13 +14,13 @@ import numpy as np
 import polars as pl
 
 from executor import window_functions as functions
-from executor.aggregate_parts import Composed, Group, Rows
+from executor.aggregate_parts import Composed, Group, Rows, interpolated
 from executor.arithmetic import to_float
 from executor.dtypes import polars_dtype
 from executor.expressions import translate
 from executor.frame import Context, Frame, stored
 from executor.intervals import interval_length
-from executor.kernels_aggregate import aggregate_value, as_integer, summed
+from executor.kernels_aggregate import SETTINGS, aggregate_value, as_integer, summed
 from executor.kernels_sort import sort_by
 from executor.value import (
     NotOnDevice,
@@ -40,7 +40,7 @@ from planner import types
 from planner.expr import AggregateCall, Column, Expr, Literal, SortKey, column, column_name, new_field
 from planner.functions_aggregate import is_aggregate, value_of_no_rows
 from planner.physical import WindowExec
-from planner.window import WHOLE_PARTITION, FrameBound, WindowCall, WindowFrame
+from planner.window import WHOLE_PARTITION, Exclusion, FrameBound, WindowCall, WindowFrame
 
 _ALL = "#window"
 
@@ -208,10 +208,13 @@ def _shifted(call: WindowCall, inputs: _Inputs) -> tuple[Value, Compute]:
 
 
 def _aggregate(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute]:
-    """An aggregate over a frame: over frames that overlap, where it can be made of parts, of these."""
-    fast = None if frame.whole or call.distinct else _FRAMED.get(call.name)
-    found = None if fast is None else fast(call, inputs, frame)
-    return _written_out(call, inputs, frame) if found is None else found
+    """An aggregate over a frame: over frames that overlap by what they share, where it can be computed so."""
+    if not frame.whole:
+        form = (_DISTINCT if call.distinct else _FRAMED).get(call.name)
+        found = None if form is None else form(call, inputs, frame)
+        if found is not None:
+            return found
+    return _written_out(call, inputs, frame)
 
 
 def _argument(call: AggregateCall, inputs: _Inputs) -> Value:
@@ -285,19 +288,89 @@ def _extreme(largest: bool) -> _Framed:
     return compute
 
 
-def _variance(sample: bool, root: bool) -> _Framed:
-    def compute(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute]:
-        name = inputs.add(_argument(call, inputs).expr)
-        return Value(pl.col(_ALL), call.dtype), functions.variance(name, frame, sample, root)
+def _at_extreme(largest: bool) -> _Framed:
+    def compute(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute] | None:
+        value, by = _argument(call, inputs), translate(call.args[1], inputs.scope)
+        if by.dtype == types.INTERVAL:
+            return None
+        run = functions.value_at_extreme(inputs.add(value.expr), inputs.add(by.expr), frame, largest)
+        return replace(value, expr=pl.col(_ALL), nullable=True, is_literal=False, literal=None), run
 
     return compute
+
+
+def _moment(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute]:
+    others = [inputs.name(e) for e in call.args[1:]]
+    columns = [inputs.add(_argument(call, inputs).expr), *others]
+    return Value(pl.col(_ALL), call.dtype), functions.moment(columns, frame, call.name)
 
 
 def _product(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute]:
     return Value(pl.col(_ALL), call.dtype), functions.product(inputs.add(_argument(call, inputs).expr), frame)
 
 
-# Aggregates that can be computed from those of parts of a frame. All others have their frames written out.
+def _bits(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute]:
+    value = _argument(call, inputs)
+    run = functions.bits(inputs.add(value.expr.cast(_held_as(value))), frame, call.name)
+    return Value(pl.col(_ALL), call.dtype), run
+
+
+def _quantile_disc(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute] | None:
+    value = _argument(call, inputs)
+    if value.dtype == types.INTERVAL:
+        return None
+    run = functions.quantile_disc(inputs.add(value.expr), frame, _fraction(call))
+    return replace(value, expr=pl.col(_ALL), nullable=True, is_literal=False, literal=None), run
+
+
+def _quantile_cont(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute] | None:
+    value, dtype = _argument(call, inputs), call.dtype
+    device = inputs.scope.device
+    if types.is_temporal(dtype):
+        expr, result = value.expr.cast(pl.Datetime("us")).cast(pl.Int64), Value(pl.col(_ALL), dtype)
+    elif types.is_decimal(dtype):
+        store = scaled_store(bounds_of(value), device)
+        if store is not Store.INT64:
+            return None
+        expr = with_store(value, store, device).expr
+        result = replace(value, expr=pl.col(_ALL), store=store, nullable=True, is_literal=False, literal=None)
+    else:
+        expr, result = to_float(value, types.DOUBLE, inputs.scope), Value(pl.col(_ALL), dtype)
+
+    def between(low: pl.Expr, high: pl.Expr, place: pl.Expr) -> pl.Expr:
+        if types.is_temporal(dtype) or types.is_decimal(dtype):
+            return interpolated(low, high, place, dtype)
+        return pl.when(place == place.floor()).then(low).otherwise(low + (high - low) * (place - place.floor()))
+
+    return result, functions.quantile_cont(inputs.add(expr), frame, _fraction(call), between)
+
+
+def _fraction(call: AggregateCall) -> float:
+    fraction = call.args[1]
+    assert isinstance(fraction, Literal)
+    return float(fraction.value)
+
+
+def _count_distinct(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute] | None:
+    value = _argument(call, inputs)
+    if frame.exclusion is not Exclusion.NOTHING or value.dtype == types.INTERVAL:
+        return None
+    return Value(pl.col(_ALL), types.BIGINT, nullable=False), functions.count_distinct(inputs.add(value.expr), frame)
+
+
+def _distinct(form: _Framed) -> _Framed:
+    """The form of an aggregate over frames that begin with their partition, for distinct values."""
+
+    def compute(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute] | None:
+        found = form(call, inputs, frame) if frame.grows else None
+        if found is None:
+            return None
+        return found[0], functions.of_distinct(inputs.names[-1], found[1])  # the argument was the last to be added
+
+    return compute
+
+
+# Aggregates that frames can share work for. Those of all others are written out.
 _FRAMED: dict[str, _Framed] = {
     "count_star": _count,
     "count": _count,
@@ -307,11 +380,32 @@ _FRAMED: dict[str, _Framed] = {
     "max": _extreme(True),
     "bool_and": _extreme(False),
     "bool_or": _extreme(True),
-    "stddev_samp": _variance(True, True),
-    "stddev_pop": _variance(False, True),
-    "var_samp": _variance(True, False),
-    "var_pop": _variance(False, False),
+    "stddev_samp": _moment,
+    "stddev_pop": _moment,
+    "var_samp": _moment,
+    "var_pop": _moment,
+    "covar_samp": _moment,
+    "covar_pop": _moment,
+    "corr": _moment,
     "product": _product,
+    "bit_and": _bits,
+    "bit_or": _bits,
+    "bit_xor": _bits,
+    "arg_min": _at_extreme(False),
+    "arg_max": _at_extreme(True),
+    "quantile_disc": _quantile_disc,
+    "quantile_cont": _quantile_cont,
+}
+_DISTINCT: dict[str, _Framed] = {
+    "count": _count_distinct,
+    "sum": _distinct(_sum),
+    "avg": _distinct(_avg),
+    "stddev_samp": _distinct(_moment),
+    "stddev_pop": _distinct(_moment),
+    "var_samp": _distinct(_moment),
+    "var_pop": _distinct(_moment),
+    "product": _distinct(_product),
+    "bit_xor": _distinct(_bits),
 }
 
 
@@ -319,8 +413,9 @@ def _written_out(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> t
     """An aggregate by the kernels of GROUP BY, over the rows of each frame."""
     columns: dict[Expr, Column] = {}
     values = {}
+    settings = call.args[1:] if call.name in SETTINGS else ()
     for expr in call.expressions():
-        if isinstance(expr, Literal) or expr in columns:
+        if expr in columns or expr in settings:
             continue
         _, value = inputs.value(expr)
         item = new_field("argument", value.dtype, value.nullable)

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import polars as pl
 
 from executor.checks import Failure, failure_error
-from executor.window_keys import Positions, dense_ranks
+from executor.window_keys import Codes, Positions, dense_ranks, in_order
+from executor.window_order import among, below, nth_smallest
 from executor.window_rows import Counted, FrameColumns, Layout, Range, fold, nth, total
 from planner.errors import ExecutionError
 from planner.record import record
@@ -245,10 +246,42 @@ def extreme(value: str, frame: FrameColumns, largest: bool) -> Compute:
         found = _folded(layout, ranks, frame, none, combine, running).astype(np.int64)
         empty = _values(layout, value, frame) == 0
         if direct:
-            return _null_where(pl.Series(found).cast(values.dtype), empty)
+            return pl.Series(np.where(empty, 0, found)).cast(values.dtype).set(pl.Series(empty), None)
         row_of = np.zeros(layout.size, dtype=np.int64)
         row_of[numbers.to_numpy()] = layout.rows
         return _take(values, np.where(empty, -1, row_of[np.where(empty, 0, found)]))
+
+    return compute
+
+
+def value_at_extreme(value: str, by: str, frame: FrameColumns, largest: bool) -> Compute:
+    """arg_min and arg_max: of rows with the same extreme the first; rows where one of the two is NULL do not count."""
+
+    def compute(layout: Layout) -> pl.Series:
+        values, keys = layout.columns[value], layout.columns[by]
+        counts = (values.is_not_null() & keys.is_not_null()).to_numpy()
+        place = layout.size - 1 - layout.rows if largest else layout.rows
+        none = -1 if largest else np.iinfo(np.int64).max
+        ranks = pl.Series(np.where(counts, dense_ranks(keys) * layout.size + place, none))
+        combine, running = (np.maximum, "cum_max") if largest else (np.minimum, "cum_min")
+        found = _folded(layout, ranks, frame, none, combine, running).astype(np.int64)
+        row = np.where(found == none, 0, found) % layout.size
+        return _take(values, np.where(found == none, -1, layout.size - 1 - row if largest else row))
+
+    return compute
+
+
+def bits(value: str, frame: FrameColumns, name: str) -> Compute:
+    """bit_and, bit_or and bit_xor of integers."""
+    combine = {"bit_and": np.bitwise_and, "bit_or": np.bitwise_or, "bit_xor": np.bitwise_xor}[name]
+
+    def compute(layout: Layout) -> pl.Series:
+        values = layout.columns[value]
+        numbers = values.fill_null(0).to_numpy()
+        empty = np.bitwise_not(np.zeros(1, dtype=numbers.dtype))[0] if name == "bit_and" else 0
+        numbers = np.where(values.is_null().to_numpy(), empty, numbers).astype(numbers.dtype)
+        (made,) = fold([numbers], [empty], lambda a, b: [combine(a[0], b[0])], layout.frame(frame))
+        return _null_where(pl.Series(made), _values(layout, value, frame) == 0)
 
     return compute
 
@@ -267,28 +300,132 @@ def _folded(
     return np.where(end > start, upto[np.maximum(end - 1, 0)], empty)
 
 
-def variance(value: str, frame: FrameColumns, sample: bool, root: bool) -> Compute:
-    """Variance or, with ``root``, deviation; from means and squares that are combined (Chan et al. 1979)."""
+def moment(columns: Sequence[str], frame: FrameColumns, name: str) -> Compute:
+    """Variances of one column, covariances and correlation of two, from means and products of distances from them,
+    which are combined (Chan et al. 1979). Rows where one of the two is NULL do not count."""
+    pairs = [(0, 0)] if len(columns) == 1 else [(0, 1), (0, 0), (1, 1)]
+    means = slice(1, 1 + len(columns))
 
     def combine(a: Sequence[npt.NDArray[Any]], b: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        (n, mean, squares), (m, other, more) = a, b
+        n, m = a[0], b[0]
         both = n + m
-        part = np.where(both > 0, m / np.maximum(both, 1.0), 0.0)
-        distance = other - mean
-        return [both, mean + distance * part, squares + more + distance * distance * n * part]
+        part = m / np.maximum(both, 1.0)
+        far = [other - mean for mean, other in zip(a[means], b[means], strict=True)]
+        shared = n * part
+        sums = zip(a[means.stop :], b[means.stop :], pairs, strict=True)
+        return [
+            both,
+            *(mean + d * part for mean, d in zip(a[means], far, strict=True)),
+            *(s + t + far[i] * far[j] * shared for s, t, (i, j) in sums),
+        ]
 
     def compute(layout: Layout) -> pl.Series:
-        column = layout.columns[value]
-        some = column.is_not_null().to_numpy().astype(np.float64)
-        values = column.fill_null(0.0).to_numpy()
-        with np.errstate(invalid="ignore", over="ignore"):
-            states = [some, values, np.where(values == values, 0.0, values)]
-            number, _, squares = fold(states, [0.0, 0.0, 0.0], combine, layout.frame(frame))
-            least = 1 if sample else 0
-            made = squares / np.maximum(number - least, 1.0)
-            return _null_where(pl.Series(np.sqrt(made) if root else made), number <= least)
+        read = [layout.columns[c] for c in columns]
+        counts = np.logical_and.reduce([c.is_not_null().to_numpy() for c in read])
+        values = [np.where(counts, c.fill_null(0.0).to_numpy(), 0.0) for c in read]
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            none = np.where(np.isfinite(sum(values)), 0.0, np.nan)  # of one row that is infinite
+            states = [counts.astype(np.float64), *values, *(none for _ in pairs)]
+            found = fold(states, [0.0] * len(states), combine, layout.frame(frame))
+            made, least = _MOMENTS[name](found[0], *found[means.stop :])
+            return _null_where(pl.Series(made), found[0] <= least)
 
     return compute
+
+
+_Moment = Callable[
+    ..., tuple[npt.NDArray[Any], int]
+]  # of the number of rows and the products; and how many are too few
+_MOMENTS: Mapping[str, _Moment] = {
+    "var_samp": lambda n, square: (square / np.maximum(n - 1, 1), 1),
+    "var_pop": lambda n, square: (square / np.maximum(n, 1), 0),
+    "stddev_samp": lambda n, square: (np.sqrt(square / np.maximum(n - 1, 1)), 1),
+    "stddev_pop": lambda n, square: (np.sqrt(square / np.maximum(n, 1)), 0),
+    "covar_samp": lambda n, both, y, x: (both / np.maximum(n - 1, 1), 1),
+    "covar_pop": lambda n, both, y, x: (both / np.maximum(n, 1), 0),
+    "corr": lambda n, both, y, x: (both / np.sqrt(y * x), 0),
+}
+
+
+# ------------------------------------------------------------------------------ by order and by value
+
+
+def quantile_disc(value: str, frame: FrameColumns, fraction: float) -> Compute:
+    """The first value with so many, at least, of the frame's values up to it."""
+
+    def compute(layout: Layout) -> pl.Series:
+        number = _values(layout, value, frame)
+        place = np.maximum(np.ceil(number * fraction) - 1, 0).astype(np.int64)
+        (found,) = _smallest(layout, value, frame, [place])
+        return _take(layout.columns[value], np.where(number == 0, -1, found))
+
+    return compute
+
+
+def quantile_cont(value: str, frame: FrameColumns, fraction: float, between: Callable[..., pl.Expr]) -> Compute:
+    """The value so far along the frame's sorted values: ``between`` computes it from its neighbours and the place."""
+
+    def compute(layout: Layout) -> pl.Series:
+        values, number = layout.columns[value], _values(layout, value, frame)
+        place = np.maximum(number - 1, 0) * fraction
+        low, high = np.floor(place).astype(np.int64), np.ceil(place).astype(np.int64)
+        found = _smallest(layout, value, frame, [low, high])
+        rows = pl.DataFrame(
+            [_take(values, np.where(number == 0, -1, f)).alias(n) for n, f in zip(("low", "high"), found, strict=True)]
+        )
+        rows = rows.with_columns(pl.Series("place", place))
+        return rows.select(between(pl.col("low"), pl.col("high"), pl.col("place"))).to_series()
+
+    return compute
+
+
+def _smallest(layout: Layout, value: str, frame: FrameColumns, places: Sequence[Positions]) -> list[Positions]:
+    """The rows with the values at such places of each frame's sorted values; any row where it has none."""
+    values = layout.columns[value]
+    counted = Counted.of(values.is_not_null().to_numpy())
+    ranks = dense_ranks(values)[counted.at]
+    row_of = np.zeros(layout.size + 1, dtype=np.int64)
+    row_of[ranks] = counted.at
+    found = nth_smallest(ranks, among(counted, layout.frame(frame)), places)
+    return [row_of[np.minimum(f, layout.size)] for f in found]
+
+
+def count_distinct(value: str, frame: FrameColumns) -> Compute:
+    """The number of different values: of those whose like before, if any, is before the frame."""
+
+    def compute(layout: Layout) -> pl.Series:
+        values = layout.columns[value]
+        counted = Counted.of(values.is_not_null().to_numpy())
+        before = _like_before(dense_ranks(values)[counted.at]) + 1
+        ((start, end),) = among(counted, layout.frame(frame))
+        most = int(before.max(initial=0))
+        fewer = below(before, (start, end), np.minimum(start + 1, most))
+        return pl.Series(np.where(start + 1 > most, end - start, fewer))
+
+    return compute
+
+
+def of_distinct(value: str, run: Compute) -> Compute:
+    """An aggregate of distinct values over frames that grow: each value counts where its partition has it first."""
+
+    def compute(layout: Layout) -> pl.Series:
+        values = layout.columns[value]
+        again = _like_before(dense_ranks(values)) >= layout.first
+        return run(layout.with_column(_null_where(values, again)))
+
+    return compute
+
+
+def _like_before(ranks: Positions) -> Positions:
+    """For each position the last one before with the same rank, -1 if there is none."""
+    order = in_order(Codes(ranks, len(ranks)))
+    same = ranks[order[1:]] == ranks[order[:-1]]
+    found = np.full(len(ranks), -1, dtype=np.int64)
+    found[order[1:][same]] = order[:-1][same]
+    return found
+
+
+# ------------------------------------------------------------------------------ any aggregate
 
 
 @record

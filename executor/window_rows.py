@@ -8,6 +8,7 @@ of each for every row. A frame that leaves rows out is up to three ranges.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -74,6 +75,12 @@ class Layout:
         self.rows: Positions = np.arange(self.size, dtype=np.int64)
         self._partitions, self._peers, self._sorted = partitions, peers, sorted
         self._frames: dict[FrameColumns, list[Range]] = {}
+
+    def with_column(self, column: pl.Series) -> Layout:
+        """The same layout with another column of that name."""
+        made = copy(self)
+        made.columns = self.columns.with_columns(column)
+        return made
 
     @cached_property
     def partition(self) -> Positions:

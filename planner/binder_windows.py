@@ -15,7 +15,7 @@ from planner.binder_expressions import bind_expression, bind_sort_key, located
 from planner.binder_scope import Environment
 from planner.errors import BindError, SqlrayError, UnsupportedError, nearest
 from planner.expr import ColumnId, Expr, Literal, SortKey, column, columns_of, new_field
-from planner.functions_window import NEVER_NULL, resolve_window
+from planner.functions_window import NEVER_NULL, PEERS, resolve_window
 from planner.logical import LogicalPlan, Window, WindowItem
 from planner.optimizer.decorrelate_columns import with_columns
 from planner.record import record
@@ -97,10 +97,12 @@ class Windows:
             for item in items.values():
                 call = item.call.with_expressions([rewrite(e) for e in item.call.expressions()])
                 made.append(WindowItem(item.field, call))
-        for rows in [r for r in found if not r.order]:  # any order will do: that of another window too
+        for rows in [r for r in found if not r.order]:  # any order will do, another window's too, where none has peers
             other = next((r for r in found if r.order and set(r.partition) == set(rows.partition)), None)
             if other is not None:
-                found[other] += found.pop(rows)
+                alone = [i for i in found[rows] if _has_peers(i.call)]
+                found[other] += [i for i in found.pop(rows) if not _has_peers(i.call)]
+                found |= {rows: alone} if alone else {}
         for rows, calls in found.items():
             plan, partition = with_columns(plan, rows.partition)
             plan = Window(plan, tuple(dict.fromkeys(partition)), rows.order, tuple(calls))
@@ -133,6 +135,11 @@ class Windows:
         if base.frame is not None and (own.partition or own.order or own.frame is not None):
             raise env.error(f'window "{alias.name}" has a frame, so that nothing can be added to it', node)
         return WindowSyntax(own.partition or base.partition, own.order or base.order, own.frame or base.frame)
+
+
+def _has_peers(call: WindowCall) -> bool:
+    """Whether a function asks which rows the order does not tell apart."""
+    return call.name in PEERS or call.frame.unit is not FrameUnit.ROWS or call.frame.exclusion is not Exclusion.NOTHING
 
 
 def _bind_rows(syntax: WindowSyntax, scope: ExpressionScope) -> tuple[_Rows, WindowFrame]:

@@ -54,6 +54,8 @@ _BY_NAME = {name: f for f in _TABLE for name in (f.name, *f.aliases)}
 _NAVIGATING = {"first": "first_value", "last": "last_value", "any_value": "first_value", "arbitrary": "first_value"}
 COUNTING = frozenset({"row_number", "rank", "dense_rank"})
 """Functions whose values are from 1 to the number of rows, and never NULL."""
+PEERS = frozenset({"rank", "dense_rank", "percent_rank", "cume_dist"})
+"""Functions of the rows that the order does not tell apart."""
 NEVER_NULL = COUNTING | {"percent_rank", "cume_dist", "count", "count_star"}
 
 
