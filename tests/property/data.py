@@ -68,6 +68,18 @@ SIZES: dict[str, tuple[int, float]] = {
     "r_nulls": (3, 1.0),
     "r_none": (0, 0.0),
 }
+# Tables for window functions have two columns more: `id` tells their rows apart, `z` has NaN, -0.0 and infinities.
+WINDOW_SIZES: dict[str, tuple[int, float]] = {
+    "w_mid": (200, 0.25),
+    "w_full": (30, 0.0),
+    "w_ten": (10, 0.4),
+    "w_two": (2, 0.3),
+    "w_one": (1, 0.2),
+    "w_nulls": (6, 1.0),
+    "w_none": (0, 0.0),
+    "w_large": (5000, 0.15),
+}
+ODD_DOUBLES = (0.0, -0.0, 1.0, -1.5, 2.25, float("nan"), float("inf"), float("-inf"))
 WORDS = ("a", "b", "ab", "abc", "Ab", "B", "", " a ", "b%", "_x", "NULL", "été", "zz", "10", "a")
 DATES = (
     datetime.date(1969, 12, 31),
@@ -84,7 +96,15 @@ DATES = (
 def make_tables(seed: int = 7) -> dict[str, pa.Table]:
     """All tables; the same seed gives the same rows."""
     rng = random.Random(seed)
-    return {name: _table(rng, rows, nulls) for name, (rows, nulls) in SIZES.items()}
+    tables = {name: _table(rng, rows, nulls) for name, (rows, nulls) in SIZES.items()}
+    return tables | {name: _window_table(rng, rows, nulls) for name, (rows, nulls) in WINDOW_SIZES.items()}
+
+
+def _window_table(rng: random.Random, rows: int, nulls: float) -> pa.Table:
+    table = _table(rng, rows, nulls)
+    odd = [None if rng.random() < nulls else rng.choice(ODD_DOUBLES) for _ in range(rows)]
+    table = table.append_column("id", pa.array(rng.sample(range(rows), rows), pa.int32()))
+    return table.append_column("z", pa.array(odd, pa.float64()))
 
 
 def _table(rng: random.Random, rows: int, nulls: float) -> pa.Table:

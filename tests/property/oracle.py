@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,12 +11,20 @@ import duckdb
 import pyarrow as pa
 
 
+# The tables are small: a query that takes longer joins too much of them.
+_MOST_SECONDS = 10.0
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The rows of a query, or the error that took their place."""
+    """The rows of a query, or the error that took their place; neither if it took too long."""
 
     table: pa.Table | None
     error: str = ""
+
+    @property
+    def is_late(self) -> bool:
+        return self.table is None and not self.error
 
 
 class Oracle:
@@ -32,12 +41,18 @@ class Oracle:
             self._connection.register(name, table)
 
     def run(self, sql: str) -> Answer:
+        timer = threading.Timer(_MOST_SECONDS, self._connection.interrupt)
+        timer.start()
         try:
             return Answer(self._connection.sql(sql).to_arrow_table())
+        except duckdb.InterruptException:
+            return Answer(None)
         except duckdb.Error as error:
             if isinstance(error, duckdb.InternalException | duckdb.FatalException):
                 self._open()
             return Answer(None, f"{type(error).__name__}: {error}")
+        finally:
+            timer.cancel()
 
 
 def type_class(dtype: pa.DataType) -> str:
@@ -125,5 +140,5 @@ def _value_key(value: object) -> tuple[int, object]:
             return (6, str(value))
 
 
-def _float_key(value: float) -> float:
-    return math.inf if math.isnan(value) else float(f"{value:.7g}")
+def _float_key(value: float) -> tuple[bool, float]:
+    return (True, 0.0) if math.isnan(value) else (False, float(f"{value:.7g}"))

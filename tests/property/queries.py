@@ -1,10 +1,10 @@
 """Writes whole random queries: FROM with every join, grouping, set operations, CTEs, subqueries, ordering."""
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.property.aggregates import aggregate
-from tests.property.data import COLUMNS, SIZES
+from tests.property.data import COLUMNS, SIZES, WINDOW_SIZES
 from tests.property.expressions import comparable_kind, condition, leaf, value
 from tests.property.kinds import (
     BIG,
@@ -22,6 +22,7 @@ from tests.property.kinds import (
     decimal,
 )
 from tests.property.scope import Column, Context, Scope
+from tests.property.windows import Windows
 
 _OUTPUT_KINDS: tuple[Kind, ...] = (
     *[INTEGER] * 4,
@@ -57,12 +58,17 @@ _SHARED_NAMES = ("k", "i", "s", "t", "p", "dt")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query block's text, its output, and what is known about the order of its rows."""
+    """A query block's text, its output, and what is known about the order of its rows.
+
+    `key` names output columns that tell the rows apart; `ranking` is a window call that numbers them.
+    """
 
     sql: str
     columns: tuple[tuple[str, Kind], ...]
     rows: int
     ordered_by: tuple[int, ...] = ()
+    key: tuple[str, ...] = ()
+    ranking: str = ""
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -71,12 +77,14 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Something in FROM: its text, the columns it offers, about how many rows it has."""
+    """Something in FROM: its text, the columns it offers, about how many rows it has, its key and odd doubles."""
 
     text: str
     alias: str
     columns: tuple[tuple[str, Kind], ...]
     rows: int
+    key: tuple[str, ...] = ()
+    odd: tuple[str, ...] = ()
 
     def scope_columns(self) -> tuple[Column, ...]:
         return tuple(Column(f"{self.alias}.{name}", kind) for name, kind in self.columns)
@@ -101,7 +109,7 @@ class QueryGenerator:
         query = self.ordered(self.body(None, None), limit_chance=0.3, order_chance=0.5)
         if not definitions:
             return query
-        return Query(f"WITH {', '.join(definitions)} {query.sql}", query.columns, query.rows, query.ordered_by)
+        return replace(query, sql=f"WITH {', '.join(definitions)} {query.sql}")
 
     def body(self, wanted: tuple[Kind, ...] | None, outer: Scope | None) -> Query:
         """A SELECT, or a set operation over SELECTs."""
@@ -125,6 +133,10 @@ class QueryGenerator:
     def ordered(self, query: Query, limit_chance: float, order_chance: float) -> Query:
         """Adds ORDER BY over the output, and LIMIT where the order is total: then the rows are determined."""
         ctx = self.ctx
+        if query.ranking and ctx.chance(0.3):
+            rows = ctx.pick([1, 3, 7, 20])
+            sql = f"{query.sql} ORDER BY {query.ranking} LIMIT {rows}"
+            return Query(sql, query.columns, min(rows, query.rows), key=query.key)
         sortable = [at for at, kind in enumerate(query.kinds) if kind.exact]
         if not sortable or not ctx.chance(order_chance):
             return query
@@ -140,7 +152,7 @@ class QueryGenerator:
         if len(keys) == len(query.columns) and ctx.chance(limit_chance / order_chance):
             rows = ctx.pick([0, *[1, 3, 7, 20] * 3])
             sql += f" LIMIT {rows}" + ctx.pick(["", "", "", " OFFSET 2"])
-        return Query(sql, query.columns, min(rows, query.rows), tuple(keys))
+        return Query(sql, query.columns, min(rows, query.rows), tuple(keys), query.key)
 
     def select(self, wanted: tuple[Kind, ...] | None, outer: Scope | None) -> Query:
         """One SELECT block whose output has the wanted kinds."""
@@ -156,6 +168,10 @@ class QueryGenerator:
         if conditions:
             sql += f" WHERE {' AND '.join(conditions)}"
         kinds = wanted or tuple(ctx.pick(_OUTPUT_KINDS) for _ in range(ctx.rng.randint(1, 4)))
+        if ctx.windows and ctx.chance(0.75):
+            if ctx.chance(0.2):
+                return self._grouped(sql, scope, kinds, rows)
+            return self._windowed(sql, self._windows(relations, scope), kinds, rows, with_key=wanted is None)
         shape = ctx.rng.random()
         if shape < 0.3:
             return self._grouped(sql, scope, kinds, rows)
@@ -190,7 +206,7 @@ class QueryGenerator:
         if not keys:
             return self._aggregated(rest, scope, kinds)
         keys = list({key.text: key for key in keys}.values())
-        grouped = self._grouped_scope(scope, tuple(keys), kinds)
+        grouped = plain = self._grouped_scope(scope, tuple(keys), kinds)
         by = [key.text for key in keys]
         if ctx.chance(0.25):
             asked = ctx.rng.sample(by, ctx.rng.randint(1, len(by)))
@@ -199,6 +215,8 @@ class QueryGenerator:
         sql = f"{rest} GROUP BY {', '.join(by)}"
         if ctx.chance(0.35):
             sql += f" HAVING {condition(ctx, grouped, ctx.pick([1, 2]))}"
+        if ctx.windows and len(grouped.columns) == len(plain.columns) and ctx.chance(0.8):  # else keys may be there twice
+            return self._windowed(sql, Windows(ctx, grouped, tuple(keys)), kinds, rows)
         items = [self._item(grouped, kind) if ctx.chance(0.5) else leaf(ctx, grouped, kind) for kind in kinds]
         return self._finish("", items, sql, kinds, rows)
 
@@ -215,6 +233,59 @@ class QueryGenerator:
         elif form == "GROUPING SETS":
             form = "ROLLUP"
         return [*keys[:plain], f"{form}({', '.join(inside)})"]
+
+    @staticmethod
+    def _key(relations: list[Relation]) -> tuple[Column, ...]:
+        """Columns that tell the rows of a join apart; none if a relation has no key."""
+        if not all(relation.key for relation in relations):
+            return ()
+        return tuple(Column(f"{r.alias}.{name}", INTEGER) for r in relations for name in r.key)
+
+    def _windows(self, relations: list[Relation], scope: Scope) -> Windows:
+        odd = tuple(Column(f"{r.alias}.{name}", DOUBLE) for r in relations for name in r.odd)
+        return Windows(self.ctx, scope, self._key(relations), odd)
+
+    def _windowed(
+        self, rest: str, windows: Windows, kinds: tuple[Kind, ...], rows: int, with_key: bool = False
+    ) -> Query:
+        """Items over window calls, with QUALIFY, DISTINCT, and in ORDER BY.
+
+        `rest` is what follows the items, up to HAVING; `with_key` adds the rows' key to the output.
+        """
+        ctx = self.ctx
+        scope = windows.scope
+        calls = tuple(windows.column(kind) for kind in kinds)
+        ranks = tuple(windows.column(INTEGER) for _ in range(ctx.pick([0, 0, 1])))
+        seen = Scope(scope.columns + calls + ranks, scope.outer)
+        items = [
+            ctx.weighted([(6, call.text), (1, leaf(ctx, seen, kind)), (2, self._item(seen, kind))])
+            for call, kind in zip(calls, kinds, strict=True)
+        ]
+        if not any(" OVER " in item for item in items):
+            items[0] = calls[0].text
+        distinct = "DISTINCT " if ctx.chance(0.1) and all(kind.exact for kind in kinds) else ""
+        key: tuple[Column, ...] = ()
+        if with_key and windows.unique and not distinct and ctx.chance(0.6):
+            key = windows.unique
+            items += [column.text for column in key]
+            kinds += tuple(column.kind for column in key)
+        names = [ctx.name("x") for _ in kinds]
+        ranking = windows.ranking() if not distinct and ctx.chance(0.3) else ""
+        qualify = self._qualify(Scope(calls + ranks + scope.columns[:2], scope.outer), names, kinds)
+        output = ", ".join(f"{item} AS {name}" for item, name in zip(items, names, strict=True))
+        sql = f"SELECT {distinct}{output}{rest}{windows.clause()}{qualify}"
+        columns = tuple(zip(names, kinds, strict=True))
+        return Query(sql, columns, rows, key=tuple(names[len(names) - len(key) :]) if key else (), ranking=ranking)
+
+    def _qualify(self, calls: Scope, names: list[str], kinds: tuple[Kind, ...]) -> str:
+        """QUALIFY over window calls or over the output's names."""
+        ctx = self.ctx
+        if not ctx.chance(0.25):
+            return ""
+        integers = [name for name, kind in zip(names, kinds, strict=True) if kind is INTEGER]
+        if integers and ctx.chance(0.5):
+            return f" QUALIFY {ctx.pick(integers)} {ctx.pick(['<=', '=', '>', '<>'])} {ctx.pick([1, 2, 3])}"
+        return f" QUALIFY {condition(ctx, calls, ctx.pick([0, 1]))}"
 
     def _grouped_by_output(self, rest: str, scope: Scope, kinds: tuple[Kind, ...], rows: int) -> Query:
         """GROUP BY ALL, by position or by alias: some items are the keys, the others are aggregates."""
@@ -254,7 +325,8 @@ class QueryGenerator:
         first = self.relation(outer)
         relations, text, where = [first], first.text, list[str]()
         rows = first.rows
-        for _ in range(ctx.weighted([(5, 0), (4, 1), (1.5, 2), (0.5, 3)])):
+        joins = [(6.0, 0), (3.0, 1), (0.5, 2)] if ctx.windows else [(5, 0), (4, 1), (1.5, 2), (0.5, 3)]
+        for _ in range(ctx.weighted(joins)):
             if ctx.chance(0.06) and rows < 200 and "," not in text and ctx.take_block():
                 joined = self._lateral(relations, outer)
                 kind, on = ctx.pick([("CROSS JOIN", ""), ("LEFT JOIN", " ON TRUE"), ("JOIN", " ON TRUE")])
@@ -264,13 +336,13 @@ class QueryGenerator:
                 continue
             joined = self.relation(outer)
             left_rows, rows = rows, self._joined_rows(rows, joined.rows)
-            if left_rows * joined.rows > _MOST_ROWS * 2:
+            if left_rows * joined.rows > _MOST_ROWS * (1 if ctx.windows else 2):
                 break
             kind = ctx.weighted(_JOINS)
             if kind == "comma":
                 text = f"{text}, {joined.text}"
                 where.append(self._join_condition(relations, joined, outer))
-            elif kind == "CROSS JOIN" and left_rows * joined.rows <= _MOST_ROWS:
+            elif kind == "CROSS JOIN" and left_rows * joined.rows <= _MOST_ROWS // (3 if ctx.windows else 1):
                 text = f"{text} CROSS JOIN {joined.text}"
                 rows = left_rows * joined.rows
             else:
@@ -292,7 +364,9 @@ class QueryGenerator:
         inner = self.relation(None)
         scope = Scope(inner.scope_columns(), around)
         rest = f" FROM {inner.text} WHERE {self._correlation(scope)}"
-        if ctx.chance(0.5):
+        if ctx.windows and ctx.chance(0.6):
+            query = self._windowed(rest, self._windows([inner], scope), kinds, inner.rows)
+        elif ctx.chance(0.5):
             query = self._aggregated(rest, scope, kinds)
         else:
             query = self._finish("", [self._item(scope, kind) for kind in kinds], rest, kinds, inner.rows)
@@ -342,10 +416,15 @@ class QueryGenerator:
         alias = ctx.name("r")
         if self.ctes and ctx.chance(0.5):
             name, query = ctx.pick(self.ctes)
-            return Relation(f"{name} {ctx.pick(['', 'AS '])}{alias}", alias, query.columns, query.rows)
+            return Relation(f"{name} {ctx.pick(['', 'AS '])}{alias}", alias, query.columns, query.rows, query.key)
         if ctx.chance(0.15) and ctx.take_block():
             query = self.ordered(self.body(None, None), limit_chance=0.25, order_chance=0.35)
-            return Relation(f"({query.sql}) AS {alias}", alias, query.columns, query.rows)
+            return Relation(f"({query.sql}) AS {alias}", alias, query.columns, query.rows, query.key)
+        if ctx.windows and ctx.chance(0.85):
+            sizes = [name for name in WINDOW_SIZES if name != "w_large" or not self.ctx.blocks_left]
+            table = ctx.weighted(list(zip((5, 6, 5, 1, 0.7, 0.7, 0.5, 0.4), sizes, strict=False)))
+            columns = (*COLUMNS.items(), ("id", INTEGER))
+            return Relation(f"{table} {alias}", alias, columns, max(WINDOW_SIZES[table][0], 1), ("id",), ("z",))
         if ctx.chance(0.04):
             kinds = (INTEGER, STRING)
             lines = [f"({leaf(ctx, Scope(()), INTEGER)}, {leaf(ctx, Scope(()), STRING)})" for _ in range(3)]
@@ -363,6 +442,10 @@ class QueryGenerator:
         inner = Scope(tuple(c for relation in relations for c in relation.scope_columns()), scope)
         conditions = [*where, self._correlation(inner)]
         text = f" FROM {source} WHERE {' AND '.join(conditions)}"
+        if ctx.windows and ctx.chance(0.4):
+            windows = self._windows(relations, inner)
+            call = windows.column(kind)
+            return f"SELECT {call.text} AS y{text}{windows.clause()} ORDER BY y{ctx.pick(['', ' DESC'])} LIMIT 1"
         if ctx.chance(0.75):
             column = aggregate(ctx, inner, kind)
             extra = self._item(Scope((column,), scope), kind) if ctx.chance(0.2) else column.text
@@ -389,8 +472,11 @@ class QueryGenerator:
         inner = Scope(tuple(c for relation in relations for c in relation.scope_columns()), scope)
         conditions = [*where, self._correlation(inner)]
         items = [value(ctx, Scope(inner.columns), kind, ctx.pick([0, 0, 1])) for kind in kinds]
+        windows = self._windows(relations, inner)
+        if ctx.windows and ctx.chance(0.4):
+            items = [windows.column(kind).text for kind in kinds]
         output = ", ".join(f"{item} AS y{at}" for at, item in enumerate(items))
-        return f"SELECT {output} FROM {source} WHERE {' AND '.join(conditions)}"
+        return f"SELECT {output} FROM {source} WHERE {' AND '.join(conditions)}{windows.clause()}"
 
     def _correlation(self, inner: Scope) -> str:
         """A condition that mostly compares a column inside with one outside."""
@@ -417,10 +503,10 @@ _JOINS: tuple[tuple[float, str], ...] = (
 )
 
 
-def generate(seed: int) -> Query:
-    """The query of this seed; the same on every run and machine."""
+def generate(seed: int, windows: bool = False) -> Query:
+    """The query of this seed; the same on every run and machine. With `windows` most blocks have window calls."""
     rng = random.Random(seed)
-    ctx = Context(rng, blocks_left=rng.choice([0, 0, 1, 2, 3, 5]))
+    ctx = Context(rng, blocks_left=rng.choice([0, 0, 1, 2, 3, 5]), windows=windows)
     generator = QueryGenerator(ctx)
     ctx.subqueries = generator
     return generator.statement()

@@ -7,8 +7,8 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-_CLAUSES = ("where", "having", "order", "limit", "offset", "distinct", "group", "with_", "with", "qualify")
-_LISTS = ("expressions", "joins", "ifs")
+_CLAUSES = ("where", "having", "order", "limit", "offset", "distinct", "group", "with_", "with", "qualify", "windows")
+_LISTS = ("expressions", "joins", "ifs", "windows")
 
 
 def reduce_query(sql: str, fails: Callable[[str], bool], seconds: float = 20.0) -> str:
@@ -77,6 +77,16 @@ def _edits(node: exp.Expr) -> Iterator[Edit]:
         for name in ("side", "kind", "on"):
             if node.args.get(name):
                 yield _drop(name)
+    if isinstance(node, exp.Window):
+        for name in ("partition_by", "order", "spec", "alias"):
+            if node.args.get(name):
+                yield _drop(name)
+        for item in range(len(node.args.get("partition_by") or [])):
+            yield _drop_item("partition_by", item)
+    if isinstance(node, exp.WindowSpec) and node.args.get("exclude"):
+        yield _drop("exclude")
+    if isinstance(node, exp.Filter | exp.IgnoreNulls | exp.RespectNulls | exp.Ordered):
+        yield _replace_by("this")
     if isinstance(node, exp.Case) and node.args.get("default") is not None:
         yield _drop("default")
     if isinstance(node, exp.Condition) and not isinstance(node, exp.Literal | exp.Column | exp.Identifier | exp.Null):

@@ -3,6 +3,7 @@
     python -m tests.property.run --queries 2000 --seed 1
     python -m tests.property.run --queries 500 --partitions      # plans of several stages
     python -m tests.property.run --queries 300 --rules           # each optimizer rule off
+    python -m tests.property.run --queries 2000 --windows        # window functions in most queries
     python -m tests.property.run --sql "select …"                # one query of your own
 
 Prints how many agree, then the failures by kind, the first of each kind made as short as possible. Exits 1 if
@@ -78,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--gpu", action="store_true", help="on the GPU of this machine")
     parser.add_argument("--rules", action="store_true", help="each optimizer rule off")
     parser.add_argument("--disable", action="append", metavar="RULE", help="this optimizer rule off")
+    parser.add_argument("--windows", action="store_true", help="window functions in most queries")
     parser.add_argument("--show", type=int, default=10, help="how many kinds of failure to show")
     parser.add_argument("--seconds", type=float, default=10.0, help="for making one failure shorter")
     parser.add_argument("--print", action="store_true", help="only print the queries")
@@ -85,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     seeds = given.only or range(given.seed * SEEDS_PER_RUN, given.seed * SEEDS_PER_RUN + given.queries)
     if given.print:
         for seed in seeds:
-            print(f"-- {seed}\n{generate(seed).sql};")
+            print(f"-- {seed}\n{generate(seed, given.windows).sql};")
         return 0
     harness = Harness()
     started = time.perf_counter()
@@ -93,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         finding = harness.check_sql(Query(given.sql, (), 0), _variants(given)[0])
         print("same" if finding is None else f"{finding.status}: {finding.detail}")
         return finding is not None
-    summary = harness.run(seeds, _variants(given))
+    summary = harness.run(seeds, _variants(given), windows=given.windows)
     print(f"{time.perf_counter() - started:.1f} s")
     _report(harness, summary, given.show, given.seconds)
     harness.close()

@@ -62,11 +62,12 @@ class SubqueryMaker(Protocol):
 
 @dataclass(slots=True)
 class Context:
-    """The random numbers of one query and how much more may be written."""
+    """The random numbers of one query and how much more may be written; `windows`: window functions, too."""
 
     rng: random.Random
     blocks_left: int
     subqueries: SubqueryMaker | None = None
+    windows: bool = False
     _names: dict[str, int] = field(default_factory=dict)
 
     def name(self, prefix: str) -> str:
