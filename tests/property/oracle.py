@@ -10,7 +10,6 @@ from decimal import Decimal
 import duckdb
 import pyarrow as pa
 
-
 # The tables are small: a query that takes longer joins too much of them.
 _MOST_SECONDS = 10.0
 

@@ -215,7 +215,8 @@ class QueryGenerator:
         sql = f"{rest} GROUP BY {', '.join(by)}"
         if ctx.chance(0.35):
             sql += f" HAVING {condition(ctx, grouped, ctx.pick([1, 2]))}"
-        if ctx.windows and len(grouped.columns) == len(plain.columns) and ctx.chance(0.8):  # else keys may be there twice
+        keyed = len(grouped.columns) == len(plain.columns)  # in several sets keys are there twice
+        if ctx.windows and keyed and ctx.chance(0.8):
             return self._windowed(sql, Windows(ctx, grouped, tuple(keys)), kinds, rows)
         items = [self._item(grouped, kind) if ctx.chance(0.5) else leaf(ctx, grouped, kind) for kind in kinds]
         return self._finish("", items, sql, kinds, rows)
