@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlglot import exp
+from sqlglot.errors import ErrorLevel
 
 from planner.parser import source_text
 
@@ -34,6 +35,11 @@ def output_name(node: exp.Expression, sql: str) -> str:
             return output_name(node.this, sql)
         case _:
             return _text(node, sql)
+
+
+def _written(node: exp.Expression) -> str:
+    """As sqlglot writes it, who warns of what it takes for no DuckDB."""
+    return str(node.sql("duckdb", unsupported_level=ErrorLevel.IGNORE))
 
 
 def _text(node: exp.Expression | None, sql: str) -> str:
@@ -75,7 +81,7 @@ def _text(node: exp.Expression | None, sql: str) -> str:
             return _case(node, sql)
         case exp.Cast():
             word = "TRY_CAST" if isinstance(node, exp.TryCast) else "CAST"
-            return f"{word}({_text(node.this, sql)} AS {node.to.sql('duckdb')})"
+            return f"{word}({_text(node.this, sql)} AS {_written(node.to)})"
         case exp.Distinct():
             return f"DISTINCT {_list(node.expressions, sql)}"
         case exp.Star():
@@ -87,16 +93,18 @@ def _text(node: exp.Expression | None, sql: str) -> str:
             return f"{_text(node.this, sql)}{' DESC' if node.args.get('desc') else ''}{first}"
         case exp.IgnoreNulls():
             return f"{_text(node.this, sql)} IGNORE NULLS"
+        case exp.RespectNulls():
+            return f"{_text(node.this, sql)} RESPECT NULLS"
         case exp.Window():
             return _window(node, sql)
         case exp.Extract():
-            return str(node.sql("duckdb"))
+            return _written(node)
         case exp.Grouping() | exp.GroupingId():
             return f"GROUPING({_list(node.expressions, sql)})"
         case exp.Func():
             return _function(node, sql)
         case _:
-            return node.sql("duckdb")
+            return _written(node)
 
 
 def _window(node: exp.Window, sql: str) -> str:
@@ -136,13 +144,13 @@ def _query(node: exp.Expression, sql: str) -> str:
         node = node.this
     present = {key for key, value in node.args.items() if value}
     if not isinstance(node, exp.Select) or not present <= {"expressions", "from_", "where", "limit"}:
-        return str(node.sql("duckdb"))
+        return _written(node)
     text = f"SELECT {', '.join(_item(e, sql) for e in node.expressions)}"
     if "from_" in present:
-        text += f" FROM {node.args['from_'].this.sql('duckdb')}"
+        text += f" FROM {_written(node.args['from_'].this)}"
     if "where" in present:
         text += f" WHERE {_text(node.args['where'].this, sql)}"
-    return text + (f" {node.args['limit'].sql('duckdb').strip()}" if "limit" in present else "")
+    return text + (f" {_written(node.args['limit']).strip()}" if "limit" in present else "")
 
 
 def _item(node: exp.Expression, sql: str) -> str:
@@ -193,7 +201,7 @@ def _function(node: exp.Expression, sql: str) -> str:
         written = source_text(node, sql) or _CALLED.get(type(node), node.key)
     name = written.lower()
     if not name.isidentifier():
-        return node.sql("duckdb")
+        return _written(node)
     if name in _KEYWORD_FUNCTIONS:
         name = name.upper()
     elif name in _QUOTED_FUNCTIONS:
