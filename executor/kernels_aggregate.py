@@ -158,7 +158,8 @@ def _columns_first(
         return found[expr]
 
     done = [
-        call.with_expressions([as_column(e, i == 0) for i, e in enumerate(call.expressions())]) for call in calls
+        call.with_expressions([as_column(e, _is_value(call, i)) for i, e in enumerate(call.expressions())])
+        for call in calls
     ]
     return (Frame(frame.lazy.with_columns(exprs), columns, frame.max_rows) if exprs else frame), done
 
@@ -220,9 +221,14 @@ def _argument(call: AggregateCall, group: Group) -> Argument:
         first = values[0]
         values[0] = replace(first, expr=pl.when(test).then(first.expr), nullable=True, is_literal=False, literal=None)
     for i, value in enumerate(values):
-        if not value.expr.meta.root_names() and (i == 0 or call.name not in SETTINGS):
+        if not value.expr.meta.root_names() and _is_value(call, i):
             values[i] = _per_row(value, group, len(values) > 1 and call.name not in SETTINGS)
     return Argument(call, tuple(values), test, group)
+
+
+def _is_value(call: AggregateCall, position: int) -> bool:
+    """Whether the expression at a position is an argument that has a value for each row."""
+    return position == 0 or (position < len(call.args) and call.name not in SETTINGS)
 
 
 def _per_row(value: Value, group: Group, beside_others: bool) -> Value:
