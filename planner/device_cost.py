@@ -99,6 +99,10 @@ def place(stage: Stage, context: PhysicalContext) -> Stage:
     """The stage on the device that runs it."""
     if not isinstance(context.devices, Rates):
         return replace(stage, device=context.devices)
+    calls = (i.call.name for n in walk(stage.plan) if isinstance(n, WindowExec) for i in n.items)
+    only_there = next((name for name in calls if name != "row_number"), None)
+    if only_there is not None:
+        return replace(stage, device="cpu", why=f"the window function {only_there} runs there")
     device, why = choose(work(stage, context.estimates, context.model), context.devices)
     return replace(stage, device=device, why=why)
 

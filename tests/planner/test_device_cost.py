@@ -7,14 +7,18 @@ from math import exp, inf, log
 
 import pytest
 
+from planner import types
 from planner.cost import CostModel
 from planner.device_cost import MARGIN, USABLE, Work, choose, place, seconds, work
 from planner.devices import H100, Device, DeviceRates, Rates, default_cpu
 from planner.estimates import Estimates
+from planner.expr import AggregateCall, new_field
+from planner.logical import Window, WindowItem
 from planner.physical_context import PhysicalContext
 from planner.physical_planner import PhysicalQuery, plan_query, plan_rest
 from planner.started import StageSizes
 from planner.tree import walk
+from planner.window import WHOLE_PARTITION, WindowCall
 from planner.working_set import resident_set, working_set
 from tests.golden.placement import DEVICES, optimized, stages
 from tpch_queries import NUMBERS
@@ -154,6 +158,16 @@ def test_a_stage_of_unknown_size_stays_on_the_cpu() -> None:
     placed = place(planned.graph.result, context)
     assert planned.graph.result.device == "gpu"
     assert (placed.device, placed.why) == ("cpu", "how many rows it reads is not known")
+
+
+@pytest.mark.parametrize(("name", "device"), [("rank", "cpu"), ("row_number", "gpu")])
+def test_window_functions_run_on_the_cpu(name: str, device: Device) -> None:
+    plan, estimator = optimized(1, 10, True)
+    call = WindowCall(AggregateCall(name, (), types.BIGINT), WHOLE_PARTITION)
+    plan = Window(plan, (), (), (WindowItem(new_field(name, types.BIGINT), call),))
+    placed = plan_query(plan, PhysicalContext(estimator, memory_limit=64 * 2**30, devices=RATES)).graph.result
+    assert placed.device == device
+    assert (placed.why == "the window function rank runs there") == (name == "rank")
 
 
 @pytest.mark.parametrize(("tasks", "devices", "share"), [(1, 4, 1.0), (4, 4, 0.25), (4, 2, 0.5), (3, 2, 2 / 3)])
