@@ -18,7 +18,7 @@ QUERIES = {
     "share": "l_extendedprice / sum(l_extendedprice) over (partition by l_shipmode)",
     "running": "sum(l_quantity) over (partition by l_suppkey order by l_shipdate, l_orderkey, l_linenumber)",
     "moving": "avg(l_extendedprice) over (partition by l_suppkey order by l_orderkey, l_linenumber rows 6 preceding)",
-    "extreme": "max(l_extendedprice) over (order by l_orderkey, l_linenumber rows between 99 preceding and 99 following)",
+    "extreme": "max(l_tax) over (order by l_orderkey, l_linenumber rows between 99 preceding and 99 following)",
     "days": "sum(l_quantity) over (partition by l_suppkey order by l_shipdate range interval 30 days preceding)",
     "deviation": "stddev(l_quantity) over (partition by l_suppkey order by l_shipdate)",
     "median": "median(l_quantity) over (partition by l_suppkey order by l_orderkey, l_linenumber rows 6 preceding)",
