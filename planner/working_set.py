@@ -24,6 +24,9 @@ from planner.tree import walk
 
 _OVERHEAD = 2.0  # a hash table and the kernels' copies of a column, over the column's own bytes
 _ENTRY = 16.0  # bytes of a hash table's entry beside the row itself
+_POSITIONS = 160.0  # bytes a row of what a window knows of it: codes, bounds of partitions, peers and frames
+
+
 _USABLE = 0.6  # of the memory limit: the rest is for what streams past, and for estimates that were low
 _MOST = 256
 _NODE_BYTES = 64 * 2**20  # bytes to read, from which on another node is worth its exchanges
@@ -137,7 +140,7 @@ class _WorkingSet:
             case SortExec(input):
                 return self.held(input if node.limit is None else node)
             case WindowExec(input):
-                return self.held(input)
+                return self.held(input) + self.estimates.rows_or(input, DEFAULT_ROWS) * _POSITIONS
             case _:
                 return 0.0
 

@@ -19,6 +19,7 @@ QUERIES = {
     "left join": "select count(*), sum(a.v), count(b.v) from a left join b on a.k = b.k + 7",
     "skewed join": "select count(*), sum(a.v), sum(b.v) from a join b on a.skew = b.k",
     "sort": "select k, v from a order by v, k",
+    "window": "select k, v, sum(v) over (partition by s order by k) from a order by k",
 }
 
 
@@ -62,11 +63,18 @@ def peak_megabytes(script: str) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
-def test_peak_of_a_spilling_aggregation(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select k, count(*), sum(v), min(s) from a group by k",
+        "select k, stddev(v) over (partition by s order by k rows 50 preceding) from a",
+    ],
+)
+def test_peak_of_what_spills(data: Path, tmp_path: Path, query: str) -> None:
     script = (
         f"import sqlray\ns = sqlray.connect(memory_limit='30MB', temp_directory={str(tmp_path)!r})\n"
         f"s.register('a', {str(data / 'a.parquet')!r})\n"
-        "for batch in s.sql('select k, count(*), sum(v), min(s) from a group by k').batches(): pass"
+        f"for batch in s.sql({query!r}).batches(): pass"
     )
     peak = peak_megabytes(script)
     assert peak < 800, peak
