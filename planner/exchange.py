@@ -66,6 +66,7 @@ from planner.record import record
 from planner.started import StartedStage
 
 _SMALL_SCAN = 32 * 2**20  # bytes of a table that one task reads alone
+_SCANS = 16  # of that size, that the memory limit holds at least: what reads them may hold many times their bytes
 _SMALL_SORT = 32 * 2**20  # bytes that one task sorts alone
 _FEW_GROUPS = 8 * 2**20  # bytes of partial states that are gathered rather than shuffled
 _WORTH_PARTIAL = 0.7  # groups over rows, beyond which a partial aggregation only costs
@@ -213,7 +214,7 @@ class _Distribution:
         if len(splits) < 2:
             return node, SINGLE
         size = sum(s.bytes or 0 for s in splits)
-        if not self.forced and size and size < _SMALL_SCAN:
+        if not self.forced and size and size < min(_SMALL_SCAN, self.context.memory_limit // _SCANS):
             return node, SINGLE
         return replace(node, tasks=self.partitions), Placement(self.partitions)
 

@@ -77,7 +77,7 @@ def test_peak_of_what_spills(data: Path, tmp_path: Path, query: str) -> None:
         f"for batch in s.sql({query!r}).batches(): pass"
     )
     peak = peak_megabytes(script)
-    assert peak < 800, peak
+    assert peak < 400, peak  # 230 measured; at 2 GB the window takes 510
 
 
 def test_results_stream() -> None:
