@@ -116,9 +116,9 @@ def _same(a: object, b: object) -> bool:
 def _sort_key(row: tuple[object, ...]) -> tuple[object, ...]:
     """A total order over rows in which doubles that differ only by rounding stay together, at the end."""
     exact = tuple(_value_key(value) for value in row if not isinstance(value, float))
-    rough = tuple(_float_key(value) for value in row if isinstance(value, float))
+    doubles = [value for value in row if isinstance(value, float)]
     nulls = tuple(value is None for value in row)
-    return (nulls, exact, rough)
+    return (nulls, exact, tuple(_float_key(d, 7) for d in doubles), tuple(_float_key(d, 17) for d in doubles))
 
 
 def _value_key(value: object) -> tuple[int, object]:
@@ -139,5 +139,5 @@ def _value_key(value: object) -> tuple[int, object]:
             return (6, str(value))
 
 
-def _float_key(value: float) -> tuple[bool, float]:
-    return (True, 0.0) if math.isnan(value) else (False, float(f"{value:.7g}"))
+def _float_key(value: float, digits: int) -> tuple[bool, float]:
+    return (True, 0.0) if math.isnan(value) else (False, float(f"{value:.{digits}g}"))

@@ -206,18 +206,19 @@ class QueryGenerator:
         if not keys:
             return self._aggregated(rest, scope, kinds)
         keys = list({key.text: key for key in keys}.values())
-        grouped = plain = self._grouped_scope(scope, tuple(keys), kinds)
+        grouped = self._grouped_scope(scope, tuple(keys), kinds)
+        unique = tuple(keys)
         by = [key.text for key in keys]
         if ctx.chance(0.25):
             asked = ctx.rng.sample(by, ctx.rng.randint(1, len(by)))
             grouped = Scope((*grouped.columns, Column(f"GROUPING({', '.join(asked)})", BIG, plain=False)), scope.outer)
             by = self._grouping_sets(by)
+            unique = ()  # several sets may have the same keys
         sql = f"{rest} GROUP BY {', '.join(by)}"
         if ctx.chance(0.35):
             sql += f" HAVING {condition(ctx, grouped, ctx.pick([1, 2]))}"
-        keyed = len(grouped.columns) == len(plain.columns)  # in several sets keys are there twice
-        if ctx.windows and keyed and ctx.chance(0.8):
-            return self._windowed(sql, Windows(ctx, grouped, tuple(keys)), kinds, rows)
+        if ctx.windows and ctx.chance(0.8):
+            return self._windowed(sql, Windows(ctx, grouped, unique), kinds, rows)
         items = [self._item(grouped, kind) if ctx.chance(0.5) else leaf(ctx, grouped, kind) for kind in kinds]
         return self._finish("", items, sql, kinds, rows)
 

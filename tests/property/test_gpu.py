@@ -29,8 +29,8 @@ def harness() -> Iterator[Harness]:
     made.close()
 
 
-def check(harness: Harness, queries: int) -> None:
-    summary = harness.run(range(FIRST, FIRST + queries), [ON_GPU])
+def check(harness: Harness, queries: int, windows: bool = False) -> None:
+    summary = harness.run(range(FIRST, FIRST + queries), [ON_GPU], windows=windows)
     found = "\n".join(f"{f.seed}: {f.finding.sql}\n{f.finding.status}: {f.finding.detail}" for f in summary.failures)
     assert not summary.failures, f"{summary.text()}\n{found}"
 
@@ -42,6 +42,12 @@ def test_forms_for_the_gpu_are_right(codes: bool, harness: Harness, monkeypatch:
     monkeypatch.setattr(dictionary, "LEAST_ROWS", 1 if codes else 1 << 60)
     check(harness, FORMS)
     assert fake.plans > 0.8 * FORMS
+
+
+def test_windows_beside_forms_for_the_gpu_are_right(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeGpu().install(monkeypatch)
+    monkeypatch.setattr(dictionary, "LEAST_ROWS", 1)
+    check(harness, FORMS, windows=True)
 
 
 @pytest.mark.gpu
