@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
@@ -176,10 +176,23 @@ class _AnyGroupingKeys:
         return found
 
 
+class _GroupsFrames:
+    """``OVER (GROUPS …)`` as a frame: sqlglot takes GROUPS for a window's name where nothing stands before it."""
+
+    def _parse_id_var(
+        self, any_token: bool = True, tokens: Collection[TokenType] | None = None
+    ) -> exp.Expression | None:
+        parser = cast(Parser, self)
+        if tokens is parser.WINDOW_ALIAS_TOKENS and parser._curr.text.upper() == "GROUPS":
+            return None
+        found: exp.Expression | None = super()._parse_id_var(any_token, tokens)  # type: ignore[misc]
+        return found
+
+
 @cache
 def _parser_class(dialect: type[Dialect]) -> type[Parser]:
     base: type[Parser] = dialect.parser_class
-    own = (_WholeIntervals, _AnyGroupingKeys)
+    own = (_WholeIntervals, _AnyGroupingKeys, _GroupsFrames)
     parts = (_NamedCalls, CopyOptions, *own) if dialect is DuckDB else own
     return type(base.__name__, (*parts, base), {})
 
