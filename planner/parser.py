@@ -176,10 +176,21 @@ class _AnyGroupingKeys:
         return found
 
 
+class _WholeFrames:
+    """Insists on the other end of a frame after BETWEEN, without which sqlglot takes the current row."""
+
+    def _parse_window_spec(self: Any) -> dict[str, Any]:
+        is_between = self._prev.token_type == TokenType.BETWEEN
+        found: dict[str, Any] = super()._parse_window_spec()  # type: ignore[misc]
+        if is_between and not self._match(TokenType.AND, advance=False):
+            self.raise_error("Expecting AND")
+        return found
+
+
 @cache
 def _parser_class(dialect: type[Dialect]) -> type[Parser]:
     base: type[Parser] = dialect.parser_class
-    own = (_WholeIntervals, _AnyGroupingKeys)
+    own = (_WholeIntervals, _WholeFrames, _AnyGroupingKeys)
     parts = (_NamedCalls, CopyOptions, *own) if dialect is DuckDB else own
     return type(base.__name__, (*parts, base), {})
 
