@@ -126,10 +126,12 @@ def conjunction(predicates: Iterable[Expr], scope: Scope) -> pl.Expr | None:
 
 
 def key_expressions(keys: Sequence[Expr]) -> list[pl.Expr]:
-    """Keys over blocks, whose columns are named ``name#id`` and hold their own types."""
+    """Keys over blocks, whose columns are named ``name#id`` and hold their own types, as what equal values share: of
+    intervals the length."""
     columns = {n.id: n for key in keys for n in walk(key) if isinstance(n, Column)}
     scope = Scope({i: Value(pl.col(column_name(c)), c.dtype) for i, c in columns.items()})
-    return [native(translate(key, scope), scope.device).expr for key in keys]
+    values = (native(translate(key, scope), scope.device) for key in keys)
+    return [interval_length(v) if v.dtype == types.INTERVAL else v.expr for v in values]
 
 
 def unify(values: Sequence[Value], scope: Scope) -> list[Value]:

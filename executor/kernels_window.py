@@ -118,7 +118,7 @@ def _held_as(value: Value) -> pl.DataType:
 
 @dataclass(slots=True)
 class _Inputs:
-    """The columns that window functions read, computed for the sorted rows."""
+    """The columns that a window and its functions read, computed for the rows as they stand."""
 
     scope: Scope
     context: Context

@@ -310,12 +310,13 @@ def moment(columns: Sequence[str], frame: FrameColumns, name: str) -> Compute:
         n, m = a[0], b[0]
         both = n + m
         part = m / np.maximum(both, 1.0)
-        far = [other - mean for mean, other in zip(a[means], b[means], strict=True)]
         shared = n * part
+        steps = [other - mean for mean, other in zip(a[means], b[means], strict=True)]
+        far = [np.where(shared > 0, step, 0.0) for step in steps]  # inf * 0 where one has no rows would be NaN
         sums = zip(a[means.stop :], b[means.stop :], pairs, strict=True)
         return [
             both,
-            *(mean + d * part for mean, d in zip(a[means], far, strict=True)),
+            *(mean + step * part for mean, step in zip(a[means], steps, strict=True)),
             *(s + t + far[i] * far[j] * shared for s, t, (i, j) in sums),
         ]
 

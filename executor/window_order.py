@@ -62,8 +62,8 @@ def nth_smallest(numbers: Positions, ranges: Sequence[Range], places: Sequence[P
 
 
 def below(numbers: Positions, part: Range, limits: Positions) -> Positions:
-    """How many numbers in the range of each row are smaller than its limit, which is no larger than all numbers' size
-    in bits allows."""
+    """How many numbers in the range of each row are smaller than its limit, which has no more bits than the largest
+    number of all."""
     found = np.zeros(len(limits), dtype=np.int64)
     for step in _bits(numbers):
         zeros = step.zeros(part)

@@ -237,7 +237,7 @@ def _part(whole: Range, start: Positions, end: Positions) -> Range:
 
 @record
 class Counted:
-    """Positions that count: all (``none`` of them are left out), or those of values that are not NULL.
+    """Positions that count, such as those of values that are not NULL.
 
     ``at``: the positions that count, in order; ``before``: how many there are before each.
     """

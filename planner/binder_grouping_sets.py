@@ -175,7 +175,7 @@ def aggregate_by_sets(
     outputs: Mapping[Column, Field],
     aggregates: Sequence[AggregateItem],
     calls: Mapping[tuple[Column, ...], Field],
-) -> Union:
+) -> LogicalPlan:
     """The groups of every set, one after another. Keys that a set lacks are NULL.
 
     All sets read the same rows, which so are computed once; the optimizer sees which sets can be computed from others.
@@ -186,6 +186,8 @@ def aggregate_by_sets(
         aggregates: computed over the rows as they are: a key in an aggregate is no NULL.
         calls: what GROUPING is asked for, and the column that it becomes.
     """
+    if not outputs and not aggregates:  # a row for each set, as in ``aggregate``
+        return Values((), ((),) * len(sets))
     rows = CommonSubplan(plan, "grouping sets")
     keys = tuple(outputs)
     fields = []

@@ -14,7 +14,7 @@ from planner.binder_expression_scope import ExpressionScope
 from planner.binder_expressions import bind_expression, bind_sort_key, located
 from planner.binder_scope import Environment
 from planner.errors import BindError, SqlrayError, UnsupportedError, nearest
-from planner.expr import ColumnId, Expr, Literal, SortKey, column, columns_of, new_field
+from planner.expr import ColumnId, Expr, Literal, SortKey, column, columns_of, is_volatile, new_field
 from planner.functions_window import NEVER_NULL, PEERS, resolve_window
 from planner.logical import LogicalPlan, Window, WindowItem
 from planner.optimizer.decorrelate_columns import with_columns
@@ -91,7 +91,7 @@ class Windows:
         """``plan`` with the columns of all window functions; their parts are rewritten first."""
         found: dict[_Rows, list[WindowItem]] = {}
         for rows, items in self.items.items():
-            keys = dict.fromkeys(e for e in map(rewrite, rows.partition) if columns_of(e))  # a constant parts nothing
+            keys = dict.fromkeys(e for e in map(rewrite, rows.partition) if not _is_constant(e))
             order = tuple(SortKey(rewrite(k.expr), k.descending, k.nulls_first) for k in rows.order)
             made = found.setdefault(_Rows(tuple(keys), order), [])
             for item in items.values():
@@ -138,6 +138,11 @@ class Windows:
         if base.frame is not None and (own.partition or own.order or own.frame is not None):
             raise env.error(f'window "{alias.name}" has a frame, so that nothing can be added to it', node)
         return WindowSyntax(own.partition or base.partition, own.order or base.order, own.frame or base.frame)
+
+
+def _is_constant(key: Expr) -> bool:
+    """Whether it is the same for all rows, which it then parts in nothing."""
+    return not columns_of(key) and not is_volatile(key)
 
 
 def _has_peers(call: WindowCall) -> bool:

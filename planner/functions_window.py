@@ -12,6 +12,7 @@ from dataclasses import replace
 from planner import coercion, functions_aggregate
 from planner.errors import BindError, UnsupportedError
 from planner.expr import AggregateCall, Expr, SortKey
+from planner.functions import find_scalar
 from planner.record import record
 from planner.signatures import match_signature, result_type
 from planner.window import WHOLE_PARTITION, WindowCall, WindowFrame
@@ -120,6 +121,8 @@ def _aggregate(
     order_by: Sequence[SortKey],
     ignore_nulls: bool,
 ) -> WindowCall:
+    if find_scalar(name) is not None and not functions_aggregate.is_aggregate(name):
+        raise BindError(f"{name} takes no OVER", hint="window functions and aggregates do")
     navigating = _NAVIGATING.get(name.lower())
     if ignore_nulls and navigating is None:
         raise BindError(f"{name} takes no IGNORE NULLS", hint="aggregates skip NULLs anyway")

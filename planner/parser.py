@@ -176,8 +176,9 @@ class _AnyGroupingKeys:
         return found
 
 
-class _GroupsFrames:
-    """``OVER (GROUPS …)`` as a frame: sqlglot takes GROUPS for a window's name where nothing stands before it."""
+class _Frames:
+    """Insists on the other end of a frame after BETWEEN, without which sqlglot takes the current row; and reads ``OVER
+    (GROUPS …)`` as a frame, where sqlglot takes GROUPS for a window's name."""
 
     def _parse_id_var(
         self, any_token: bool = True, tokens: Collection[TokenType] | None = None
@@ -188,11 +189,18 @@ class _GroupsFrames:
         found: exp.Expression | None = super()._parse_id_var(any_token, tokens)  # type: ignore[misc]
         return found
 
+    def _parse_window_spec(self: Any) -> dict[str, Any]:
+        is_between = self._prev.token_type == TokenType.BETWEEN
+        found: dict[str, Any] = super()._parse_window_spec()  # type: ignore[misc]
+        if is_between and not self._match(TokenType.AND, advance=False):
+            self.raise_error("Expecting AND")
+        return found
+
 
 @cache
 def _parser_class(dialect: type[Dialect]) -> type[Parser]:
     base: type[Parser] = dialect.parser_class
-    own = (_WholeIntervals, _AnyGroupingKeys, _GroupsFrames)
+    own = (_WholeIntervals, _Frames, _AnyGroupingKeys)
     parts = (_NamedCalls, CopyOptions, *own) if dialect is DuckDB else own
     return type(base.__name__, (*parts, base), {})
 

@@ -58,6 +58,11 @@ def is_float(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_floating(dtype))
 
 
+def has_equal_variants(dtype: pa.DataType) -> bool:
+    """Whether values that are equal can be different ones: 0.0 and -0.0, a month and 30 days."""
+    return is_float(dtype) or dtype == INTERVAL
+
+
 def is_decimal(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_decimal(dtype))
 

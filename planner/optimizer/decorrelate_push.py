@@ -60,7 +60,7 @@ from planner.optimizer.decorrelate_pull import LEFT_PRESERVING
 from planner.outer_columns import OuterColumns
 from planner.record import record
 from planner.rename import substitute_columns
-from planner.types import is_float
+from planner.types import has_equal_variants
 
 
 @record
@@ -146,13 +146,13 @@ class Push:
     def _tag_source(self, predicate: Expr, missing: Set[ColumnId]) -> tuple[Column, Expr] | None:
         """The outer column that ``predicate`` equates with an inner expression, and that expression.
 
-        Not for floats: 0.0 equals -0.0, but they are not the same value to compute with. Not where an
+        Not where they may be equal and yet not the same value to compute with, as 0.0 and -0.0. Not where an
         expression of the subquery may fail: it is then evaluated for the outer values only.
         """
         if self.fallible or not isinstance(predicate, Comparison) or predicate.op != "=":
             return None
         for a, b in ((predicate.left, predicate.right), (predicate.right, predicate.left)):
-            if isinstance(a, Column) and a.id in missing and not is_float(a.dtype):
+            if isinstance(a, Column) and a.id in missing and not has_equal_variants(a.dtype):
                 if not columns_of(b) & self.domain.columns and not is_volatile(b):
                     return a, b
         return None

@@ -9,7 +9,10 @@ from planner.expr import (
     Cast,
     Column,
     ColumnId,
+    Comparison,
     Expr,
+    InList,
+    IsNull,
     columns_of,
     conjunction,
     conjuncts,
@@ -166,14 +169,24 @@ def _through_project(node: Project, pending: tuple[Expr, ...], memo: Memo) -> Lo
 def _through_keys(
     node: LogicalPlan, keys: Iterable[Column], pending: tuple[Expr, ...], memo: Memo
 ) -> LogicalPlan:
-    """Predicates over the keys alone accept or drop whole groups. Without keys there is a group even of no
-    rows.
+    """Predicates over the keys alone accept or drop whole groups, if equal keys are alike to them. Without keys there
+    is a group even of no rows.
     """
     ids = frozenset(k.id for k in keys)
-    moved = tuple(p for p in pending if ids and columns_of(p) <= ids)
+    moved = tuple(p for p in pending if ids and columns_of(p) <= ids and not _tells_equal_apart(p))
     stays = tuple(p for p in pending if p not in moved)
     below = _push(node.children()[0], moved, memo)
     return above(_over(node, [below]), stays)
+
+
+def _tells_equal_apart(predicate: Expr) -> bool:
+    """Whether values that are equal may be unlike to it, as they are wherever they are not compared."""
+    return any(
+        isinstance(part, Column) and types.has_equal_variants(part.dtype)
+        for node in walk(predicate)
+        if not isinstance(node, (Comparison, InList, IsNull))
+        for part in node.children()
+    )
 
 
 def _through_union(node: Union, pending: tuple[Expr, ...], memo: Memo) -> LogicalPlan:

@@ -97,8 +97,7 @@ def _twins(join: Join, kept: LogicalPlan, dropped: LogicalPlan) -> dict[ColumnId
     twins: dict[ColumnId, Column] = {}
     for predicate in join.condition:
         match predicate:
-            # Floats that compare equal can be different values: 0.0 and -0.0.
-            case Comparison("=", Column() as a, Column() as b) if not types.is_float(a.dtype):
+            case Comparison("=", Column() as a, Column() as b) if not types.has_equal_variants(a.dtype):
                 for one, other in ((a, b), (b, a)):
                     if one.id in kept.schema and other.id in dropped.schema:
                         twins[other.id] = one

@@ -19,6 +19,8 @@ from polars.testing import assert_frame_equal
 import executor
 import sqlray
 from executor.blocks import BlockStore, lazy
+from executor.dtypes import INTERVAL_STRUCT
+from executor.expressions import key_expressions
 from executor.partition import hash_partition, row_partition
 from executor.ranges import every, limits, range_partition
 from executor.runners.task import PartitionSink
@@ -44,6 +46,15 @@ def test_equal_values_land_together() -> None:
     narrow = pl.DataFrame({"k": [Decimal("1.50"), None]}, schema={"k": pl.Decimal(5, 2)})
     wide = pl.DataFrame({"k": [Decimal("1.50"), None]}, schema={"k": pl.Decimal(38, 2)})
     assert places(narrow, ["k"]) == places(wide, ["k"])
+
+
+def test_equal_intervals_land_together() -> None:
+    key = Field(ColumnId(1), "k", types.INTERVAL)
+    lengths = [(1, 0, 0), (0, 30, 0), (0, 0, 30 * 86_400_000_000), (0, 29, 86_400_000_000)]
+    values = [dict(zip(("months", "days", "micros"), length, strict=True)) for length in lengths]
+    frame = pl.DataFrame({column_name(key): values}, schema={column_name(key): INTERVAL_STRUCT})
+    parts = hash_partition(frame, key_expressions([column(key)]), COUNT)
+    assert [p.height for p in parts if p is not None] == [4]
 
 
 VALUES: dict[str, list[object]] = {
