@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import duckdb
 import polars as pl
@@ -17,7 +18,9 @@ import pytest
 
 import sqlray
 from executor.sources.memory import memory_table
+from planner.copy_options import default_format
 from sqlray import BindError, ExecutionError, SqlrayError, UnsupportedError
+from sqlray.write_file import whole_file, write_rows
 from tests.slow_source import SlowSource
 
 # Every type, with what is hard to write in each: the same rows for both engines.
@@ -364,6 +367,48 @@ def test_what_cannot_be_written(tmp_path: Path, session: sqlray.Session) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+def test_names_that_no_file_can_have(tmp_path: Path, session: sqlray.Session) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (f"{tmp_path}/a\0b", "~nobody-of-this-name/x.csv", f"{tmp_path}/loop/x.csv"):
+        with pytest.raises(ExecutionError, match="cannot write to"):
+            session.sql("copy (select 1 as a) to $1", [path])
+
+
+def test_the_longest_name_that_a_file_can_have(tmp_path: Path, session: sqlray.Session) -> None:
+    path = tmp_path / ("日" * 83 + ".csv")
+    session.sql(f"copy (select 1 as a) to '{path}'")
+    assert path.read_text() == "a\n1\n"
+
+
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path, session: sqlray.Session) -> None:
+    path = tmp_path / "x.csv"
+    path.touch()
+    path.chmod(0o600)
+    session.sql(f"copy (select 1 as a) to '{path}'")
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o400)
+    if os.geteuid():  # root may write anything
+        with pytest.raises(ExecutionError, match="Permission denied"):
+            session.sql(f"copy (select 2 as a) to '{path}'")
+        assert path.read_text() == "a\n1\n"
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz", "x.csv.zst", "x.json.zst", "x.parquet", "x.arrow"])
+def test_what_ends_the_rows_is_told(name: str, tmp_path: Path) -> None:
+    """Not that the end of the file cannot be written then."""
+    schema = pa.schema([("a", pa.int64())])
+
+    def rows(out: BinaryIO) -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch({"a": [1]})
+        out.close()
+        raise KeyboardInterrupt
+
+    form = default_format("json" if "json" in name else name.split(".")[1], name)
+    with pytest.raises(KeyboardInterrupt), whole_file(str(tmp_path / name)) as out:
+        write_rows(schema, rows(out), form, out)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_is_replaced_by_what_is_read_from_it(tmp_path: Path, session: sqlray.Session) -> None:
     path, link = tmp_path / "x.parquet", tmp_path / "link.parquet"
     session.sql(f"copy (select range as a from range(1000)) to '{path}'")
@@ -410,6 +455,22 @@ def test_a_result_larger_than_memory_limit_streams(form: str, tmp_path: Path) ->
     rows, kilobytes = map(int, done.stdout.split())
     assert rows == 16_000_000  # of more than 50 bytes each
     assert kilobytes < 400_000
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_whole_table_becomes_text_in_pieces(form: str, tmp_path: Path) -> None:
+    code = (
+        "import resource, sqlray, polars as pl\n"
+        "session = sqlray.connect()\n"
+        "text = pl.lit('some text that takes a little room')\n"
+        "t = pl.DataFrame({'a': range(4_000_000)}).with_columns(b=text, c=text, d=text)\n"
+        f"session.sql(\"copy (select 1 as a, 'x' as b) to '{tmp_path}/warm.{form}'\")\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        f"session.sql(\"copy t to '{tmp_path}/x.{form}'\")\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert int(done.stdout) < 900_000  # of which Arrow's form of the table, 450 MB, is most
 
 
 # ------------------------------------------------------------------------------------------------ from a file
@@ -507,3 +568,13 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     copied = run("--format", "csv", "-c", "copy (select 2 as a) to 'x.csv'; select * from 'x.csv'")
     assert copied == "a\n2\n"
     assert run("-c", "copy (select 7 as b) to '/dev/stdout'") == "b\n7\nCOPY 1\n"
+
+
+def test_what_was_written_to_stdout_before_stays_where_that_is_a_file(tmp_path: Path) -> None:
+    script = "create table t as select 7 as b; copy t to '/dev/stdout'; copy t to '/dev/fd/1'; drop table t"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with (tmp_path / "out").open("w") as out:
+        subprocess.run(
+            [sys.executable, "-m", "sqlray.cli", "-c", script], stdout=out, timeout=60, check=True, env=environment
+        )
+    assert (tmp_path / "out").read_text() == "CREATE TABLE\nb\n7\nCOPY 1\nb\n7\nCOPY 1\nDROP TABLE\n"
