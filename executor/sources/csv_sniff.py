@@ -11,7 +11,7 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
-from executor.sources.csv_records import Dialect, from_first_record
+from executor.sources.csv_records import Dialect, from_first_record, without_empty_lines
 from executor.sources.text_sample import Text
 from executor.sources.text_types import converts, text_type
 from planner import types
@@ -45,7 +45,8 @@ def sniff(path: str, text: Text, dialect: Dialect, header: bool | None, names: S
     lines = _lines(data, dialect)
     if not dialect.delimiter:
         dialect = replace(dialect, delimiter=_find_delimiter(path, lines, dialect.quote))
-    _check_widths(path, lines, dialect)
+    if not dialect.reads_empty_lines(_width(path, lines, dialect)):
+        data = without_empty_lines(data, dialect)
     table = _read_rows(data, dialect)
     if header is None:
         header = _has_header(table)
@@ -92,7 +93,8 @@ def _find_delimiter(path: str, lines: Sequence[str], quote: str) -> str:
     return best
 
 
-def _check_widths(path: str, lines: Sequence[str], dialect: Dialect) -> None:
+def _width(path: str, lines: Sequence[str], dialect: Dialect) -> int:
+    """The number of values in each line."""
     widths = _widths(lines, dialect.delimiter, dialect.quote)
     odd = next((i for i, w in enumerate(widths) if w != widths[0]), None)
     if odd is not None and not dialect.ignore_errors:
@@ -101,11 +103,12 @@ def _check_widths(path: str, lines: Sequence[str], dialect: Dialect) -> None:
             f"(delimiter {dialect.delimiter!r})",
             hint="name the delimiter, or skip lines: read_csv('…', delim = ';', skip = 1)",
         )
+    return widths[0] if widths else 0
 
 
 def _read_rows(data: bytes, dialect: Dialect) -> pl.DataFrame:
     """All rows of the sample, a header among them, as text."""
-    table = pl.read_csv(
+    return pl.read_csv(
         data,
         has_header=False,
         infer_schema=False,
@@ -113,17 +116,16 @@ def _read_rows(data: bytes, dialect: Dialect) -> pl.DataFrame:
         quote_char=dialect.quote or None,
         comment_prefix=dialect.comment or None,
         null_values=list(dialect.nulls),
+        empty_string_is_null="" in dialect.nulls,
         truncate_ragged_lines=dialect.ignore_errors,
         raise_if_empty=False,
     )
-    if table.width > 1:
-        table = table.filter(~pl.all_horizontal(pl.all().is_null()))
-    return table
 
 
 def _has_header(table: pl.DataFrame) -> bool:
     """Whether the first row is names: its texts are not of their columns' types, or nothing has a type but
-    text."""
+    text. Rows of NULLs say nothing."""
+    table = table.filter(~pl.all_horizontal(pl.all().is_null())) if table.width > 1 else table
     if table.height == 0:
         return False
     below = table.slice(1) if table.height > 1 else table

@@ -492,6 +492,8 @@ def test_a_whole_table_becomes_text_in_pieces(form: str, tmp_path: Path) -> None
         ("a integer, b integer", "x,y\n1,2\n\n,\n3,4\n", ""),
         ("d date, t time, s timestamp, b boolean", "2024-01-02,10:11,2024-01-02 03:04:05,t\n", "(header false)"),
         ("a varchar, b varchar", 'a,b\n"x\n\ny","q""q"\nü,\n', ""),
+        ("a integer, b varchar", '1,NA\n2,\n3,""\n', "(null 'NA', header 0)"),
+        ("a varchar, b varchar", "a\tb\nx\t\n", "(delim '\\t', nullstr 'NA', header 'true')"),
     ],
 )
 def test_rows_of_csv_as_duckdb_copies_them(
@@ -504,6 +506,17 @@ def test_rows_of_csv_as_duckdb_copies_them(
     expected = oracle.execute(f"copy t from '{path}' {options}").fetchall()
     assert session.sql(f"copy t from '{path}' {options}").fetchall() == expected
     assert session.sql("from t").fetchall() == oracle.execute("from t").fetchall()
+
+
+@pytest.mark.parametrize("options", ["", "(null 'none')", "(null '-', delimiter '|', header false)", "(force_quote *)"])
+def test_rows_of_csv_come_back(options: str, tmp_path: Path, session: sqlray.Session) -> None:
+    path, read = tmp_path / "x.csv", options if "force" not in options else ""
+    for query in ("select i, s, d from t", "select s from t"):
+        session.sql(f"create or replace table t as {TEXTS}; create or replace table u as {query} limit 0")
+        session.sql(f"copy ({query}) to '{path}' {options}; copy u from '{path}' {read}")
+        empty = "" if "null" in options else None  # without a text for NULL, an empty one is read as NULL
+        expected = [tuple(empty if v == "" else v for v in row) for row in session.sql(query).fetchall()]
+        assert session.sql("from u").fetchall() == expected
 
 
 def test_rows_of_other_files_as_duckdb_copies_them(

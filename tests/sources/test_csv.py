@@ -81,6 +81,11 @@ def test_as_duckdb_reads_it(name: str, tmp_path: Path) -> None:
         ("a,b\n1,2\n", ", header = false"),
         ("made by x\na,b\n1,2\n", ", skip = 1"),
         ("a,b\n1,NA\n2,3\n", ", nullstr = 'NA'"),
+        ('a,b,c\n1,NA,x\n,,\n2,"",""\nNA,NA,NA\n', ", nullstr = 'NA'"),
+        ("a,b\n1,x\n\n,NA\n\n", ", nullstr = 'NA'"),
+        ('a\nx\n\n""\nNA\n\n', ", nullstr = 'NA'"),
+        ("a,b\n1,2\n\n,\n", ", nullstr = ''"),
+        ("a\tb\n1\t2\n", ", delim = '\\t', header = 1"),
         ("a,b\n1,2\n", ", all_varchar = true"),
         ("a;b\n1,5;x\n", ", delim = ';', decimal_separator = ','"),
         ("# c\na,b\n1,2\n# d\n3,4\n", ", comment = '#'"),
@@ -91,6 +96,15 @@ def test_options(text: str, options: str, tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text(text)
     _same(path, options)
+
+
+def test_an_empty_field_after_the_sample_is_no_number_where_nulls_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n" + "1,2\n" * 2_000_000 + ",NA\n")
+    _fails(path, "''", options=", nullstr = 'NA'")
+    assert sqlray.connect().sql(f"select b from read_csv('{path}', nullstr = 'NA') where b is null").fetchall() == [
+        (None,)
+    ]
 
 
 def test_large_integers_are_exact(tmp_path: Path) -> None:
