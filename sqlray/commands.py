@@ -82,7 +82,7 @@ def execute(statement: Statement, host: Host) -> Result:
             try:
                 return counted("COPY", _insert(insert, host))
             except ExecutionError as error:
-                raise type(error)(f"cannot copy the rows of '{path}': {error.message}") from error
+                raise type(error)(f"cannot copy the rows of '{path}': {error.message}", hint=error.hint) from error
         case Describe(query):
             result = host.run_query(query)
             rows = [[f.name for f in result.schema], [types.type_name(f.type) for f in result.schema]]

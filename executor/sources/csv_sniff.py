@@ -37,7 +37,7 @@ def sniff(path: str, text: Text, dialect: Dialect, header: bool | None, names: S
     """Find out what ``dialect`` and ``header`` leave open, and read the sample's rows as text.
 
     Raises:
-        ExecutionError: the lines do not agree on the number of values.
+        ExecutionError: the lines do not agree on the number of values, or there are none.
     """
     data = text.data.removeprefix(b"\xef\xbb\xbf")
     lines_and_rest = data.split(b"\n", dialect.skip)
@@ -48,6 +48,8 @@ def sniff(path: str, text: Text, dialect: Dialect, header: bool | None, names: S
     if not dialect.reads_empty_lines(_width(path, lines, dialect)):
         data = without_empty_lines(data, dialect)
     table = _read_rows(data, dialect)
+    if not table.width:
+        raise ExecutionError(f"{path} is empty: it does not even name its columns")
     if header is None:
         header = _has_header(table)
     found = _names(table, header, names)
@@ -165,4 +167,4 @@ def _names(table: pl.DataFrame, header: bool, given: Sequence[str]) -> tuple[str
         while name.lower() in {x.lower() for x in names}:
             name, n = f"{base}_{n}", n + 1
         names.append(name)
-    return tuple(names) if names else tuple(given) or ("column0",)
+    return tuple(names)

@@ -19,7 +19,7 @@ import pytest
 import sqlray
 from executor.sources.memory import memory_table
 from planner.copy_options import default_format
-from sqlray import BindError, ExecutionError, SqlrayError, UnsupportedError
+from sqlray import BindError, ExecutionError, ParseError, SqlrayError, UnsupportedError
 from sqlray.write_file import whole_file, write_rows
 from tests.slow_source import SlowSource
 
@@ -284,6 +284,9 @@ def test_tables_views_files_and_variables(
         ("copy (select zz from t) to 'x.csv'", "zz", "no column"),
         ("copy (select a from t) from 'x.csv'", "a from t", "COPY FROM needs a table"),
         ("copy t to 1", "1", "text"),
+        ("copy t to ''", "''", "text not empty"),
+        ("copy t to 'x.csv' (format)", "format", "csv parquet"),
+        ("copy t to 'x.csv' (format 1)", "format", "csv parquet"),
     ],
 )
 def test_what_copy_refuses(sql: str, place: str, words: str, session: sqlray.Session) -> None:
@@ -294,6 +297,24 @@ def test_what_copy_refuses(sql: str, place: str, words: str, session: sqlray.Ses
     position = caught.value.position
     assert position is not None
     assert sql[position.column - 1 :].startswith(place)
+
+
+@pytest.mark.parametrize(
+    ("options", "place", "words"),
+    [
+        ("(header =)", ")", "a value"),
+        ("(delim = , header)", ", header", "a value"),
+        ("(compression_level -x)", "x)", "a number"),
+        ("(compression_level -)", ")", "a number"),
+        ("(header", "header", "Expecting"),
+    ],
+)
+def test_options_that_cannot_be_read(options: str, place: str, words: str, session: sqlray.Session) -> None:
+    sql = f"copy t to 'x.csv' {options}"
+    with pytest.raises(ParseError, match=words) as caught:
+        session.sql(sql)
+    assert caught.value.position is not None
+    assert sql[caught.value.position.column - 1 :].startswith(place)
 
 
 def test_text_that_is_no_copy(session: sqlray.Session) -> None:
@@ -533,6 +554,16 @@ def test_rows_of_other_files_as_duckdb_copies_them(
     assert session.sql("select count(*) from t").fetchall() == [(4,)]
 
 
+def test_rows_of_json_come_back(tmp_path: Path, session: sqlray.Session) -> None:
+    path = tmp_path / "x.json"
+    session.sql("create table t as select 1 as a, 'x' as b; create table u (a integer, b varchar)")
+    for count, where in ((0, "where false"), (1, "")):
+        for options in ("", "(array)"):
+            session.sql(f"copy (select * from t {where}) to '{path}' {options}")
+            assert _count(session.sql(f"copy u from '{path}' {options}")) == count
+    assert session.sql("from u").fetchall() == [(1, "x")] * 2
+
+
 def test_what_cannot_be_copied_from(tmp_path: Path, session: sqlray.Session) -> None:
     path = tmp_path / "x.csv"
     path.write_text("a,b\n2,y\n1,z\n")
@@ -540,7 +571,7 @@ def test_what_cannot_be_copied_from(tmp_path: Path, session: sqlray.Session) -> 
     session.sql("create view v as select * from t")
     session.register("other", memory_table("other", {"a": [1]}))
     for sql, kind, words in (
-        (f"copy t from '{path}'", ExecutionError, ("x.csv", "already has a row with a = 1")),
+        (f"copy t from '{path}'", ExecutionError, ("x.csv", "already has a row with a = 1", "declared unique")),
         (f"copy t (a) from '{path}'", BindError, ("1 values", "2 are given")),
         (f"copy t (a, zz) from '{path}'", BindError, ('no column "zz"',)),
         (f"copy v from '{path}'", BindError, ("is a view",)),

@@ -171,6 +171,13 @@ def test_not_text(tmp_path: Path) -> None:
     _fails(path, str(path))
 
 
+@pytest.mark.parametrize("text", ["", "\n\n", "\ufeff", "# nothing\n"])
+def test_no_lines(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    _fails(path, "x.csv is empty", options=", comment = '#'")
+
+
 def test_cut_off_archive(tmp_path: Path) -> None:
     path = tmp_path / "x.csv.gz"
     path.write_bytes(gzip.compress(b"a,b\n1,2\n" * 10_000)[:60])
