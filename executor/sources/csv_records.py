@@ -98,7 +98,7 @@ def records(path: str, dialect: Dialect, columns: int) -> Iterator[bytes]:
                 begun = bool(text)
             if not empty_too:
                 text = without_empty_lines(text, dialect)
-            end = _end_of_records(text, quote) if piece else len(text)
+            end = end_of_records(text, quote) if piece else len(text)
             if text[:end].strip(b"\r\n") or (end and empty_too):
                 yield text[:end]
             if not piece:
@@ -164,7 +164,7 @@ def _without_comments(text: bytes, quote: bytes, comment: bytes) -> bytes:
     return lines.sub(rb"\1", text[:end]) + text[end:]
 
 
-def _end_of_records(text: bytes, quote: bytes) -> int:
+def end_of_records(text: bytes, quote: bytes) -> int:
     """Where the last whole record ends; 0 if there is none."""
     odd = text.count(quote) % 2 if quote else 0
     end = len(text)

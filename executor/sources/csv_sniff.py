@@ -11,7 +11,7 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
-from executor.sources.csv_records import Dialect, from_first_record, without_empty_lines
+from executor.sources.csv_records import Dialect, end_of_records, from_first_record, without_empty_lines
 from executor.sources.text_sample import Text
 from executor.sources.text_types import converts, text_type
 from planner import types
@@ -42,7 +42,9 @@ def sniff(path: str, text: Text, dialect: Dialect, header: bool | None, names: S
     data = text.data.removeprefix(b"\xef\xbb\xbf")
     lines_and_rest = data.split(b"\n", dialect.skip)
     data = from_first_record(lines_and_rest[-1], dialect) if len(lines_and_rest) > dialect.skip else b""
-    lines = _lines(data, dialect)
+    if not text.whole:  # it may end in quotes
+        data = data[: end_of_records(data, dialect.quote.encode())] or data
+    lines, size = _lines(data, dialect), len(data)
     if not dialect.delimiter:
         dialect = replace(dialect, delimiter=_find_delimiter(path, lines, dialect.quote))
     if not dialect.reads_empty_lines(_width(path, lines, dialect)):
@@ -55,7 +57,7 @@ def sniff(path: str, text: Text, dialect: Dialect, header: bool | None, names: S
     found = _names(table, header, names)
     rows = table.slice(1) if header else table
     rows.columns = list(found)
-    return Sample(replace(dialect, header=int(header)), found, rows, len(data), text.whole)
+    return Sample(replace(dialect, header=int(header)), found, rows, size, text.whole)
 
 
 def _lines(data: bytes, dialect: Dialect) -> list[str]:

@@ -300,6 +300,17 @@ def test_parts_of_a_file_with_empty_lines(tmp_path: Path) -> None:
     assert few == [(0, "t0", 0.0), (None, None, None), (1, "t1", 0.25)]
 
 
+def test_a_sample_that_ends_in_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    for length in range(40):
+        path.write_text("a,b,c\n" + f'1,"{"x" * length}\n\ny",2.5\n' * 40)
+        found = sqlray.connect().sql(f"select sum(a), min(b), sum(c) from read_csv('{path}', sample_size = 1)")
+        assert found.fetchall() == [(40, "x" * length + "\n\ny", 100.0)]
+    path.write_text('a,b\n1,"' + "x\n" * 1000 + '"\n')
+    found = sqlray.connect().sql(f"select a, length(b) from read_csv('{path}', sample_size = 1)")
+    assert found.fetchall() == [("1", 2000)]
+
+
 def test_what_is_wrong_in_a_file_with_empty_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.csv"
     rows = "1,2\n,\n\n" * 800_000
