@@ -65,8 +65,8 @@ def whole_file(path: str) -> Iterator[BinaryIO]:
             with _replacing(target) as out:
                 yield out
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
+        if isinstance(error, BrokenPipeError) and isinstance(target, int):
+            raise  # who reads what this process writes went away, as `head` does: the command ends quietly
         raise ExecutionError(f"cannot write to '{path}': {error.strerror or error}") from error
 
 
