@@ -56,7 +56,7 @@ def bind_copy(node: exp.Expression, env: Environment, bind_query: BindTop, table
 def _path(node: exp.Expression, env: Environment) -> str:
     path = constant(node, env, "a file's path")
     if not isinstance(path, str) or not path:
-        raise env.error("a file's path must be a text", node)
+        raise env.error("a file's path must be a text that is not empty", node)
     return path
 
 
@@ -132,7 +132,9 @@ def _form(path: str, options: list[_Option], env: Environment) -> str | None:
     """The format that is named, or that the file's name stands for."""
     for option in options:
         if option.name == "format":
-            form = str(option.value).lower()
+            if not isinstance(option.value, str):
+                raise env.error("FORMAT takes csv, json, parquet or arrow", option.node)
+            form = option.value.lower()
             form = {"arrows": "arrow", "ipc": "arrow", "feather": "arrow", "ndjson": "json"}.get(form, form)
             if form not in copy_options.FORMS:
                 known = ", ".join(copy_options.FORMS)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from planner.errors import BindError, SqlrayError, UnsupportedError, nearest
-from planner.file_format import FileFormat, compression_of, extension
+from planner.file_format import FileFormat, compression_of, extension, truth
 
 ALIASES = {"delim": "delimiter", "sep": "delimiter", "nullstr": "null"}
 _ALWAYS = ("format", "overwrite_or_ignore", "overwrite")  # a file that is there is replaced anyway
@@ -24,7 +24,6 @@ _CODECS = {
     "arrow": ("uncompressed", "lz4", "zstd"),
 }
 _LEVELS = {"gzip": (1, 9), "zstd": (1, 22), "brotli": (0, 11)}
-_FLAGS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
 FORMS = tuple(_KNOWN)
 
@@ -53,7 +52,7 @@ def with_option(format: FileFormat, name: str, value: Any, columns: Sequence[str
     if name not in _KNOWN[format.form] and name not in _ALWAYS:
         raise _unknown(format.form, name)
     match name, value:
-        case "header" | "array" | "overwrite_or_ignore" | "overwrite", _ if (flag := _flag(value)) is not None:
+        case "header" | "array" | "overwrite_or_ignore" | "overwrite", _ if (flag := truth(value)) is not None:
             if name == "header":
                 return replace(format, header=flag)
             return replace(format, array=flag) if name == "array" else format
@@ -117,10 +116,6 @@ def _unknown(form: str, name: str) -> SqlrayError:
 
 def _is_character(text: str) -> bool:
     return len(text) == 1 and text.isascii() and text not in "\r\n\0"
-
-
-def _flag(value: Any) -> bool | None:
-    return _FLAGS.get(str(value).lower()) if isinstance(value, bool | int | str) else None
 
 
 def _places(names: Sequence[str], columns: Sequence[str]) -> frozenset[int]:

@@ -14,6 +14,8 @@ EXTENSIONS = {
 }  # fmt: skip
 COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
+_TRUTHS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
+
 
 @record
 class FileFormat:
@@ -58,3 +60,8 @@ def extension(path: str) -> str:
 def compression_of(path: str) -> str | None:
     """The compression that a file's name stands for, if it stands for one."""
     return COMPRESSED.get(os.path.splitext(path.lower())[1])
+
+
+def truth(value: object) -> bool | None:
+    """What the value of an option says that is true or false; None if it is neither."""
+    return _TRUTHS.get(str(value).lower()) if isinstance(value, bool | int | str) else None

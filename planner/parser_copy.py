@@ -23,15 +23,20 @@ class CopyOptions(Parser):
             if name is None:
                 break
             name.update_positions(self._prev)
-            self._match(TokenType.EQ)
+            named = self._match(TokenType.EQ)
             option = exp.CopyParameter(this=name)
             if not self._match(TokenType.COMMA, advance=False):
                 option.set("expression", self._parse_option_value())
+            if named and option.expression is None:
+                self.raise_error("Expecting a value")
             options.append(option)
             self._match(TokenType.COMMA)
         return options
 
     def _parse_option_value(self) -> exp.Expr | None:
         if self._match(TokenType.DASH):
-            return exp.Neg(this=self._parse_number())
+            number = self._parse_number()
+            if number is None:
+                self.raise_error("Expecting a number")
+            return exp.Neg(this=number)
         return self._parse_unquoted_field() or self._parse_bracket()

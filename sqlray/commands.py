@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from typing import Any, Protocol
 
 import polars as pl
@@ -75,14 +75,14 @@ def execute(statement: Statement, host: Host) -> Result:
             return done(f"INSERT {_insert(statement, host)}")
         case CopyTo(query, path, format):
             result = host.run_query(query)
-            with whole_file(path) as out:
-                count = write_rows(result.schema, result.watched(), format, out)
+            with whole_file(path) as out, closing(result.watched()) as batches:
+                count = write_rows(result.schema, batches, format, out)
             return counted("COPY", count)
         case CopyFrom(insert, path):
             try:
                 return counted("COPY", _insert(insert, host))
             except ExecutionError as error:
-                raise type(error)(f"cannot copy the rows of '{path}': {error.message}") from error
+                raise type(error)(f"cannot copy the rows of '{path}': {error.message}", hint=error.hint) from error
         case Describe(query):
             result = host.run_query(query)
             rows = [[f.name for f in result.schema], [types.type_name(f.type) for f in result.schema]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,7 +39,8 @@ def write_result(result: Result, form: str, out: BinaryIO, options: Options, *, 
         case "markdown":
             return _write_markdown(result, out, options)
         case "csv" | "json" | "arrow" | "parquet":
-            return write_rows(result.schema, result.batches(), FileFormat(form, array=True), out)
+            with closing(result.batches()) as batches:  # the query ends when its rows cannot be written
+                return write_rows(result.schema, batches, FileFormat(form, array=True), out)
         case _:
             raise ExecutionError(f"there is no format '{form}'", hint="formats: " + ", ".join(FORMATS))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -106,14 +106,14 @@ class Result:
         found: Any = self._dataset() if self._table is None else None
         return to_dataset(self.to_arrow()) if found is None else found
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Generator[pa.RecordBatch]:
         """The rows as a stream of record batches."""
         if self._table is not None:
             yield from self._table.to_batches()
         else:
             yield from self._run()
 
-    def watched(self) -> Iterator[pa.RecordBatch]:
+    def watched(self) -> Generator[pa.RecordBatch]:
         """The rows as a stream for somebody who waits for all of them, and sees how far the query is."""
         if self._table is not None:
             yield from self._table.to_batches()

@@ -22,7 +22,7 @@ def write_csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch], format: File
     if format.header:
         names = pl.Series(schema.names, dtype=pl.String)
         quoted = [i in format.force_quote for i in range(len(names))]
-        names = _quoted(names, format, pl.Series(quoted))
+        names = _quoted(names, format, pl.Series(quoted), len(names) == 1)
         out.write((format.delimiter.join(names) + "\n").encode())
     rows = 0
     for batch in batches:
@@ -53,7 +53,7 @@ def _column(batch: pa.RecordBatch, index: int, format: FileFormat) -> pl.Series:
         if not forced and not _PLAIN & set(format.delimiter + format.quote + format.escape + format.null):
             return values
         values = _plain_text(values)
-    return _quoted(values, format, forced)
+    return _quoted(values, format, forced, batch.num_columns == 1)
 
 
 def as_text(column: pa.Array, name: str) -> pl.Series:
@@ -92,11 +92,14 @@ def _polars_writes(dtype: pa.DataType) -> bool:
     )
 
 
-def _quoted(values: pl.Series, format: FileFormat, forced: bool | pl.Series) -> pl.Series:
-    """Text in quotes where it needs them, or is forced to have them."""
+def _quoted(values: pl.Series, format: FileFormat, forced: bool | pl.Series, alone: bool) -> pl.Series:
+    """Text in quotes where it needs them, or is forced to have them; an empty one that is ``alone`` in its line does,
+    since an empty line is no row."""
     quote, escape = format.quote, format.escape
     special = "".join(map(re.escape, dict.fromkeys((format.delimiter, quote, escape, "#", "\n", "\r"))))
     needed = values.str.contains(f"[{special}]") | (values == format.null) | forced
+    if alone:
+        needed |= values == ""
     if not needed.any():
         return values
     inside = values.str.replace_all(escape, 2 * escape, literal=True) if escape != quote else values

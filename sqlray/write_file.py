@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import os
+import re
 import secrets
-import stat
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, TypeVar, cast
 
 import polars as pl
 import pyarrow as pa
@@ -24,6 +26,20 @@ from sqlray.write_json import write_json
 _GROUP_ROWS = 122_880
 _GROUP_BYTES = 128 << 20
 _GZIP_LEVEL = 6
+# What is made text at a time: several times as large there.
+_TEXT_ROWS = 50_000
+_TEXT_BYTES = 16 << 20
+
+_Writer = TypeVar("_Writer", bound="_Closable")
+
+
+class _Closable(Protocol):
+    def close(self) -> object: ...
+
+
+# What this process was handed open.
+_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/([0-9]+)")
 
 
 @contextlib.contextmanager
@@ -35,28 +51,55 @@ def whole_file(path: str) -> Iterator[BinaryIO]:
     Raises:
         ExecutionError: it cannot be written.
     """
-    target = Path(path).expanduser()
+    target = _target(path)
     try:
-        if target.exists() and not target.is_file():
-            if stat.S_ISDIR(target.stat().st_mode):
-                raise ExecutionError(f"cannot write to '{path}': it is a directory")
+        if isinstance(target, int):
+            with os.fdopen(os.dup(target), "wb") as out:
+                yield out
+        elif target.is_dir():
+            raise ExecutionError(f"cannot write to '{path}': it is a directory")
+        elif target.exists() and not target.is_file():
             with target.open("wb") as out:
                 yield out
-            return
-        # A link keeps pointing where it did: the file behind it is replaced.
-        target = target.resolve()
-        temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-        with temporary.open("xb") as out:
-            try:
+        else:
+            with _replacing(target) as out:
                 yield out
-                out.close()  # what is left in the buffer may not fit on the disk
-                temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
+        if isinstance(error, BrokenPipeError) and isinstance(target, int):
+            raise  # who reads what this process writes went away, as `head` does: the command ends quietly
         raise ExecutionError(f"cannot write to '{path}': {error.strerror or error}") from error
+
+
+def _target(path: str) -> Path | int:
+    """The file behind a name, and behind links, which keep pointing where they did; or the descriptor that it stands
+    for: what is behind one has been written to before, and will be after."""
+    try:
+        named = Path(path).expanduser()
+        whole = os.path.abspath(named)
+        if whole in _STREAMS:
+            return _STREAMS[whole]
+        descriptor = _DESCRIPTOR.fullmatch(whole)
+        return int(descriptor[1]) if descriptor else named.resolve()
+    except (ValueError, RuntimeError) as error:  # a zero character, nobody's home, a link to itself
+        raise ExecutionError(f"cannot write to '{path}': {error}") from error
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[BinaryIO]:
+    """A file that takes the target's place when it is complete; a file that is there keeps its permissions."""
+    replaced = target.exists()
+    if replaced and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    temporary = target.with_name(f".sqlray-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    with temporary.open("xb") as out:
+        try:
+            if replaced:
+                shutil.copymode(target, temporary)
+            yield out
+            out.close()  # what is left in the buffer may not fit on the disk
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch], format: FileFormat, out: BinaryIO) -> int:
@@ -87,10 +130,10 @@ def _write(schema: pa.Schema, batches: Iterable[pa.RecordBatch], format: FileFor
     match format.form:
         case "csv":
             with _compressed(out, format) as stream:
-                return write_csv(schema, batches, format, stream)
+                return write_csv(schema, _pieces(batches), format, stream)
         case "json":
             with _compressed(out, format) as stream:
-                return write_json(schema, batches, format, stream)
+                return write_json(schema, _pieces(batches), format, stream)
         case "arrow":
             return _write_arrow(schema, batches, format, out)
         case "parquet":
@@ -105,11 +148,23 @@ def _compressed(out: BinaryIO, format: FileFormat) -> Iterator[BinaryIO]:
         case None | "uncompressed":
             yield out
         case "gzip":  # Arrow's takes four times as long, for a file that is a thirtieth smaller
-            with gzip.GzipFile("", "wb", _GZIP_LEVEL, out, mtime=0) as packed:
+            with _closing(gzip.GzipFile("", "wb", _GZIP_LEVEL, out, mtime=0)) as packed:
                 yield cast(BinaryIO, packed)
         case codec:
-            with pa.CompressedOutputStream(pa.PythonFile(out, "w"), codec) as stream:
+            with _closing(pa.CompressedOutputStream(pa.PythonFile(out, "w"), codec)) as stream:
                 yield stream
+
+
+@contextlib.contextmanager
+def _closing(writer: _Writer) -> Iterator[_Writer]:
+    """Closes a writer. Where its rows ended early, that is told, and not that it cannot write its end then."""
+    try:
+        yield writer
+    except BaseException:
+        with contextlib.suppress(Exception):
+            writer.close()
+        raise
+    writer.close()
 
 
 def _write_arrow(schema: pa.Schema, batches: Iterable[pa.RecordBatch], format: FileFormat, out: BinaryIO) -> int:
@@ -117,7 +172,7 @@ def _write_arrow(schema: pa.Schema, batches: Iterable[pa.RecordBatch], format: F
     new = pa.ipc.new_file if out.seekable() else pa.ipc.new_stream
     codec = None if format.compression == "uncompressed" else format.compression
     rows = 0
-    with new(out, schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+    with _closing(new(out, schema, options=pa.ipc.IpcWriteOptions(compression=codec))) as writer:
         for table in _groups(schema, batches, format.row_group_size):
             writer.write_table(table, max_chunksize=format.row_group_size)
             rows += table.num_rows
@@ -129,11 +184,20 @@ def _write_parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch], format:
 
     codec = {"uncompressed": "none", "lz4_raw": "lz4"}.get(format.compression or "zstd", format.compression or "zstd")
     rows = 0
-    with pq.ParquetWriter(out, schema, compression=codec, compression_level=format.compression_level) as writer:
+    level = format.compression_level
+    with _closing(pq.ParquetWriter(out, schema, compression=codec, compression_level=level)) as writer:
         for table in _groups(schema, batches, format.row_group_size):
             writer.write_table(table, row_group_size=table.num_rows)
             rows += table.num_rows
     return rows
+
+
+def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The rows in pieces that are small as text, too: a batch may be a whole table."""
+    for batch in batches:
+        rows = max(min(_TEXT_ROWS, batch.num_rows * _TEXT_BYTES // max(batch.nbytes, 1)), 1)
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows)
 
 
 def _groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch], size: int | None) -> Iterator[pa.Table]:

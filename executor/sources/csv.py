@@ -1,7 +1,7 @@
 """CSV: delimiter, header and types are told from a sample, as far as the options leave them open.
 
-An empty field is NULL, quoted or not. A line with fewer values than columns within the sample is an error;
-further down the file its last columns are NULL.
+An empty field is NULL, quoted or not, unless ``nullstr`` says what is; then it is an empty text. A line with fewer
+values than columns within the sample is an error; further down the file its last columns are empty.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from executor.sources.text_sample import is_packed, read_sample
 from executor.sources.text_types import convert, text_type
 from planner import types
 from planner.errors import ExecutionError, UnsupportedError
+from planner.file_format import truth
 from planner.record import record
 
 # The types that Polars' parser reads by itself; every other one is read as text and converted.
@@ -48,7 +49,7 @@ class CsvReader:
 
     def open(self, path: str) -> pl.LazyFrame:
         found = empty_lines(path, self.dialect)
-        if found.first or (found.later and len(self.columns) > 1):
+        if found.first or (found.later and not self.dialect.reads_empty_lines(len(self.columns))):
             schema = {c: self._parsed(c) for c, _ in self.columns}
             frame = register_io_source(lambda *asked: self._records(path, *asked), schema=schema)
         else:
@@ -71,6 +72,7 @@ class CsvReader:
             quote_char=dialect.quote or None,
             comment_prefix=dialect.comment or None,
             null_values=list(dialect.nulls),
+            empty_string_is_null="" in dialect.nulls,
             decimal_comma=dialect.decimal_comma,
             ignore_errors=dialect.ignore_errors,
             raise_if_empty=False,
@@ -125,7 +127,9 @@ def csv_table(
                 hint="read the files as separate tables",
             )
     columns = tuple((c, _type_of(c, [s.rows for s in found], wanted)) for c in first.names)
-    native = frozenset(c for c, t in columns if t in _NATIVE and all(_is_plain(s.rows.get_column(c)) for s in found))
+    native = frozenset(
+        c for c, t in columns if t in _NATIVE and all(_is_plain(s.rows.get_column(c), s.dialect) for s in found)
+    )
     reader = CsvReader(first.dialect, columns, native, wanted.storage)
     files = tuple(_file(p, s, hive[i] if hive else {}) for i, (p, s) in enumerate(zip(paths, found, strict=True)))
     schema = with_folder_columns(pa.schema(list(columns)), hive)
@@ -145,9 +149,9 @@ def _type_of(column: str, samples: Sequence[pl.DataFrame], wanted: _Options) -> 
     return types.VARCHAR if dtype == types.NULL else dtype
 
 
-def _is_plain(values: pl.Series) -> bool:
-    """Whether the parser takes the numbers as they are: it takes no spaces around them."""
-    return not values.str.contains(r"\s").any()
+def _is_plain(values: pl.Series, dialect: Dialect) -> bool:
+    """Whether the parser takes the numbers as they are: it takes no spaces around them, and empty fields for NULL."""
+    return "" in dialect.nulls and not values.str.contains(r"\s").any()
 
 
 def _file(path: str, sample: Sample, hive: Mapping[str, Any]) -> ScannedFile:
@@ -188,8 +192,8 @@ def _options(options: Mapping[str, object], remote: bool) -> _Options:
     for key, value in options.items():
         dialect = found.dialect
         match key, value:
-            case "delim" | "sep" | "delimiter", str(text) if len(text) == 1:
-                found = replace(found, dialect=replace(dialect, delimiter=text))
+            case "delim" | "sep" | "delimiter", str(text) if len(text) == 1 or text == "\\t":
+                found = replace(found, dialect=replace(dialect, delimiter="\t" if text == "\\t" else text))
             case "quote", str(text) if len(text) <= 1:
                 found = replace(found, dialect=replace(dialect, quote=text))
             case "escape", str(text) if text in ("", dialect.quote):
@@ -199,16 +203,18 @@ def _options(options: Mapping[str, object], remote: bool) -> _Options:
             case "skip", int(count) if count >= 0:
                 found = replace(found, dialect=replace(dialect, skip=count))
             case "nullstr" | "null", str(text):
-                found = replace(found, dialect=replace(dialect, nulls=("", text)))
+                found = replace(found, dialect=replace(dialect, nulls=(text,)))
+            case "nullstr" | "null", [*texts] if texts and all(isinstance(t, str) for t in texts):
+                found = replace(found, dialect=replace(dialect, nulls=tuple(map(str, texts))))
             case "decimal_separator", "," | ".":
                 found = replace(found, dialect=replace(dialect, decimal_comma=value == ","))
-            case "ignore_errors", bool(flag):
+            case "ignore_errors", _ if (flag := truth(value)) is not None:
                 found = replace(found, dialect=replace(dialect, ignore_errors=flag))
-            case "header", bool(flag):
+            case "header", _ if (flag := truth(value)) is not None:
                 found = replace(found, header=flag)
             case "names" | "column_names", [*names] if all(isinstance(n, str) for n in names):
                 found = replace(found, names=tuple(map(str, names)))
-            case "all_varchar", bool(flag):
+            case "all_varchar", _ if (flag := truth(value)) is not None:
                 found = replace(found, all_varchar=flag)
             case "sample_size", int(count):
                 found = replace(found, sample_rows=None if count < 0 else max(count, 1))

@@ -39,6 +39,10 @@ class Dialect:
     decimal_comma: bool = False
     ignore_errors: bool = False
 
+    def reads_empty_lines(self, columns: int) -> bool:
+        """Whether an empty line after the first record is one: the NULL of a single column."""
+        return columns == 1 and "" in self.nulls
+
 
 @record
 class EmptyLines:
@@ -76,28 +80,26 @@ def _search(text: bytes, file: pa.NativeFile) -> bool:
 
 
 def records(path: str, dialect: Dialect, columns: int) -> Iterator[bytes]:
-    """Whole records of a file, without its first lines (``skip``), comments and empty lines.
-
-    An empty line in a file of one column is a record, except before the first one.
+    """Whole records of a file, without its first lines (``skip``), comments and the empty lines that are no records.
 
     Raises:
         ExecutionError: the file cannot be read, or a record does not end.
     """
     quote = dialect.quote.encode()
-    size = _FIRST_PIECE
+    size, empty_too = _FIRST_PIECE, dialect.reads_empty_lines(columns)
     with opening(path, "CSV"), pa.input_stream(path, compression="detect") as file:
         rest, begun = _after_skipped(file, dialect.skip), False
         while True:
             piece = file.read(max(size, len(rest)))  # twice as much, so that long records are not searched often
             size = min(2 * size, _PIECE)
             text = rest + piece
-            if columns > 1 or not begun:
+            if not (empty_too and begun):
                 text = from_first_record(text, dialect)
                 begun = bool(text)
-            if columns > 1:
-                text = _without_empty_lines(text, dialect)
-            end = _end_of_records(text, quote) if piece else len(text)
-            if text[:end].strip(b"\r\n") or (end and columns == 1):
+            if not empty_too:
+                text = without_empty_lines(text, dialect)
+            end = end_of_records(text, quote) if piece else len(text)
+            if text[:end].strip(b"\r\n") or (end and empty_too):
                 yield text[:end]
             if not piece:
                 return
@@ -130,7 +132,7 @@ def _comment(dialect: Dialect) -> bytes:
     return rb"%b[^\n]*\n" % re.escape(dialect.comment.encode()) if dialect.comment else b"(?!)"
 
 
-def _without_empty_lines(text: bytes, dialect: Dialect) -> bytes:
+def without_empty_lines(text: bytes, dialect: Dialect) -> bytes:
     """Records without the empty lines, and the comments, between them; what is in quotes is part of a value.
 
     Args:
@@ -162,7 +164,7 @@ def _without_comments(text: bytes, quote: bytes, comment: bytes) -> bytes:
     return lines.sub(rb"\1", text[:end]) + text[end:]
 
 
-def _end_of_records(text: bytes, quote: bytes) -> int:
+def end_of_records(text: bytes, quote: bytes) -> int:
     """Where the last whole record ends; 0 if there is none."""
     odd = text.count(quote) % 2 if quote else 0
     end = len(text)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
-from executor.sources.csv_records import Dialect, from_first_record
+from executor.sources.csv_records import Dialect, end_of_records, from_first_record, without_empty_lines
 from executor.sources.text_sample import Text
 from executor.sources.text_types import converts, text_type
 from planner import types
@@ -37,22 +37,27 @@ def sniff(path: str, text: Text, dialect: Dialect, header: bool | None, names: S
     """Find out what ``dialect`` and ``header`` leave open, and read the sample's rows as text.
 
     Raises:
-        ExecutionError: the lines do not agree on the number of values.
+        ExecutionError: the lines do not agree on the number of values, or there are none.
     """
     data = text.data.removeprefix(b"\xef\xbb\xbf")
     lines_and_rest = data.split(b"\n", dialect.skip)
     data = from_first_record(lines_and_rest[-1], dialect) if len(lines_and_rest) > dialect.skip else b""
-    lines = _lines(data, dialect)
+    if not text.whole:  # it may end in quotes
+        data = data[: end_of_records(data, dialect.quote.encode())] or data
+    lines, size = _lines(data, dialect), len(data)
     if not dialect.delimiter:
         dialect = replace(dialect, delimiter=_find_delimiter(path, lines, dialect.quote))
-    _check_widths(path, lines, dialect)
+    if not dialect.reads_empty_lines(_width(path, lines, dialect)):
+        data = without_empty_lines(data, dialect)
     table = _read_rows(data, dialect)
+    if not table.width:
+        raise ExecutionError(f"{path} is empty: it does not even name its columns")
     if header is None:
         header = _has_header(table)
     found = _names(table, header, names)
     rows = table.slice(1) if header else table
     rows.columns = list(found)
-    return Sample(replace(dialect, header=int(header)), found, rows, len(data), text.whole)
+    return Sample(replace(dialect, header=int(header)), found, rows, size, text.whole)
 
 
 def _lines(data: bytes, dialect: Dialect) -> list[str]:
@@ -92,7 +97,8 @@ def _find_delimiter(path: str, lines: Sequence[str], quote: str) -> str:
     return best
 
 
-def _check_widths(path: str, lines: Sequence[str], dialect: Dialect) -> None:
+def _width(path: str, lines: Sequence[str], dialect: Dialect) -> int:
+    """The number of values in each line."""
     widths = _widths(lines, dialect.delimiter, dialect.quote)
     odd = next((i for i, w in enumerate(widths) if w != widths[0]), None)
     if odd is not None and not dialect.ignore_errors:
@@ -101,11 +107,12 @@ def _check_widths(path: str, lines: Sequence[str], dialect: Dialect) -> None:
             f"(delimiter {dialect.delimiter!r})",
             hint="name the delimiter, or skip lines: read_csv('…', delim = ';', skip = 1)",
         )
+    return widths[0] if widths else 0
 
 
 def _read_rows(data: bytes, dialect: Dialect) -> pl.DataFrame:
     """All rows of the sample, a header among them, as text."""
-    table = pl.read_csv(
+    return pl.read_csv(
         data,
         has_header=False,
         infer_schema=False,
@@ -113,17 +120,16 @@ def _read_rows(data: bytes, dialect: Dialect) -> pl.DataFrame:
         quote_char=dialect.quote or None,
         comment_prefix=dialect.comment or None,
         null_values=list(dialect.nulls),
+        empty_string_is_null="" in dialect.nulls,
         truncate_ragged_lines=dialect.ignore_errors,
         raise_if_empty=False,
     )
-    if table.width > 1:
-        table = table.filter(~pl.all_horizontal(pl.all().is_null()))
-    return table
 
 
 def _has_header(table: pl.DataFrame) -> bool:
     """Whether the first row is names: its texts are not of their columns' types, or nothing has a type but
-    text."""
+    text. Rows of NULLs say nothing."""
+    table = table.filter(~pl.all_horizontal(pl.all().is_null())) if table.width > 1 else table
     if table.height == 0:
         return False
     below = table.slice(1) if table.height > 1 else table
@@ -163,4 +169,4 @@ def _names(table: pl.DataFrame, header: bool, given: Sequence[str]) -> tuple[str
         while name.lower() in {x.lower() for x in names}:
             name, n = f"{base}_{n}", n + 1
         names.append(name)
-    return tuple(names) if names else tuple(given) or ("column0",)
+    return tuple(names)

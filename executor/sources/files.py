@@ -121,7 +121,9 @@ def expand(path: str) -> list[str]:
 
 
 def missing(path: str) -> BindError:
-    """The error for a path where nothing is, with the nearest name beside it."""
+    """The error for a path where no file is, with the nearest name beside it."""
+    if os.path.exists(path):
+        return BindError(f"{path} is no plain file", hint="write what it gives to a file, and read that")
     folder, base = os.path.split(path)
     try:
         close = nearest(base, os.listdir(folder or "."))

@@ -17,9 +17,11 @@ from executor.sources.text_sample import read_sample
 from executor.sources.text_types import convert, text_type
 from planner import types
 from planner.errors import UnsupportedError
+from planner.file_format import truth
 from planner.record import record
 
 _SAMPLE_ROWS = 20_480
+_NO_KEYS: dict[str, pl.DataType] = {"json": pl.String()}  # the columns where no object has a key, as in DuckDB
 _DATES = (types.DATE, types.TIMESTAMP, types.TIME)
 
 
@@ -56,9 +58,9 @@ def json_table(
     for path in paths:
         with opening(path, "JSON"):
             text = read_sample(path, sample_rows, storage)
-            sample = pl.read_ndjson(text.data, infer_schema_length=None)
+            sample = pl.read_ndjson(text.data, infer_schema_length=None) if text.data.strip() else pl.DataFrame()
             found.append((sample.schema, sample))
-    columns = _union_of([schema for schema, _ in found])
+    columns = _union_of([schema for schema, _ in found]) or _NO_KEYS
     texts = [c for c, t in columns.items() if t == pl.String]
     dates = tuple((c, t) for c in texts if (t := _date_type([s for _, s in found], c)) is not None)
     reader = JsonReader(tuple(columns.items()), dates, storage)
@@ -79,6 +81,8 @@ def _options(options: Mapping[str, object], remote: bool) -> tuple[int | None, t
                 rows = None if count < 0 else max(count, 1)
             case ("format", "auto" | "newline_delimited" | "array") | ("auto_detect", True):
                 continue
+            case "array", _ if truth(value) is not None:
+                continue  # of COPY; which it is can be seen
             case _ if remote:
                 storage.append((key, str(value)))
             case _:
@@ -101,6 +105,8 @@ def _arrays(name: str, paths: Sequence[str], hive: Sequence[Mapping[str, Any]]) 
         constants = [pl.lit(v).alias(c) for c, v in (hive[i] if hive else {}).items()]
         frames.append(frame.with_columns(constants))
     whole = pl.concat(frames, how="diagonal_relaxed")
+    if not whole.width:
+        whole = pl.DataFrame({"json": [None] * whole.height}, schema=_NO_KEYS)
     dates = [(c, t) for c, t in whole.schema.items() if t == pl.String]
     found = [(c, t) for c, _ in dates if (t := _date_type([whole], c)) is not None]
     return memory_table(name, whole.with_columns(convert(c, t) for c, t in found))

@@ -81,6 +81,11 @@ def test_as_duckdb_reads_it(name: str, tmp_path: Path) -> None:
         ("a,b\n1,2\n", ", header = false"),
         ("made by x\na,b\n1,2\n", ", skip = 1"),
         ("a,b\n1,NA\n2,3\n", ", nullstr = 'NA'"),
+        ('a,b,c\n1,NA,x\n,,\n2,"",""\nNA,NA,NA\n', ", nullstr = 'NA'"),
+        ("a,b\n1,x\n\n,NA\n\n", ", nullstr = 'NA'"),
+        ('a\nx\n\n""\nNA\n\n', ", nullstr = 'NA'"),
+        ("a,b\n1,2\n\n,\n", ", nullstr = ''"),
+        ("a\tb\n1\t2\n", ", delim = '\\t', header = 1"),
         ("a,b\n1,2\n", ", all_varchar = true"),
         ("a;b\n1,5;x\n", ", delim = ';', decimal_separator = ','"),
         ("# c\na,b\n1,2\n# d\n3,4\n", ", comment = '#'"),
@@ -91,6 +96,15 @@ def test_options(text: str, options: str, tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text(text)
     _same(path, options)
+
+
+def test_an_empty_field_after_the_sample_is_no_number_where_nulls_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n" + "1,2\n" * 2_000_000 + ",NA\n")
+    _fails(path, "''", options=", nullstr = 'NA'")
+    assert sqlray.connect().sql(f"select b from read_csv('{path}', nullstr = 'NA') where b is null").fetchall() == [
+        (None,)
+    ]
 
 
 def test_large_integers_are_exact(tmp_path: Path) -> None:
@@ -155,6 +169,13 @@ def test_not_text(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(b"a,b\n1,\xff\xfe\n")
     _fails(path, str(path))
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "\ufeff", "# nothing\n"])
+def test_no_lines(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    _fails(path, "x.csv is empty", options=", comment = '#'")
 
 
 def test_cut_off_archive(tmp_path: Path) -> None:
@@ -277,6 +298,17 @@ def test_parts_of_a_file_with_empty_lines(tmp_path: Path) -> None:
         assert session.sql(sql.replace("from t", f"from '{path}'")).fetchall() == expected.fetchall(), sql
     few = session.sql(f"select * from '{path}' limit 3").fetchall()
     assert few == [(0, "t0", 0.0), (None, None, None), (1, "t1", 0.25)]
+
+
+def test_a_sample_that_ends_in_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    for length in range(40):
+        path.write_text("a,b,c\n" + f'1,"{"x" * length}\n\ny",2.5\n' * 40)
+        found = sqlray.connect().sql(f"select sum(a), min(b), sum(c) from read_csv('{path}', sample_size = 1)")
+        assert found.fetchall() == [(40, "x" * length + "\n\ny", 100.0)]
+    path.write_text('a,b\n1,"' + "x\n" * 1000 + '"\n')
+    found = sqlray.connect().sql(f"select a, length(b) from read_csv('{path}', sample_size = 1)")
+    assert found.fetchall() == [("1", 2000)]
 
 
 def test_what_is_wrong_in_a_file_with_empty_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,3 +65,13 @@ def test_a_value_of_another_type_after_the_sample(tmp_path: Path) -> None:
         sqlray.connect().sql(f"select sum(a) from '{path}'").fetchall()
     session = sqlray.connect()
     assert session.sql(f"select count(*) from read_json('{path}', sample_size = -1)").fetchone() == (700_001,)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "[]"])
+def test_no_objects(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    found = sqlray.connect().sql(f"select * from '{path}'")
+    assert (found.columns, found.fetchall()) == (["json"], [])
+    (tmp_path / "y.json").write_text('{"a": 1}\n')
+    assert sqlray.connect().sql(f"select a from '{tmp_path}/*.json'").fetchall() == [(1,)]
