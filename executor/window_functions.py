@@ -322,7 +322,7 @@ def moment(columns: Sequence[str], frame: FrameColumns, name: str) -> Compute:
 
     def compute(layout: Layout) -> pl.Series:
         read = [layout.columns[c] for c in columns]
-        counts = np.logical_and.reduce([c.is_not_null().to_numpy() for c in read])
+        counts = np.all([c.is_not_null().to_numpy() for c in read], axis=0)
         values = [np.where(counts, c.fill_null(0.0).to_numpy(), 0.0) for c in read]
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             none = np.where(np.isfinite(sum(values)), 0.0, np.nan)  # of one row that is infinite
@@ -399,7 +399,7 @@ def count_distinct(value: str, frame: FrameColumns) -> Compute:
         counted = Counted.of(values.is_not_null().to_numpy())
         before = _like_before(dense_ranks(values)[counted.at]) + 1
         ((start, end),) = among(counted, layout.frame(frame))
-        most = int(before.max(initial=0))
+        most = int(np.max(before, initial=0))
         fewer = below(before, (start, end), np.minimum(start + 1, most))
         return pl.Series(np.where(start + 1 > most, end - start, fewer))
 
@@ -460,7 +460,7 @@ def aggregated(columns: Sequence[str], frame: FrameColumns, aggregation: Aggrega
             for g in groups
         ]
         found = pl.concat(made)
-        place = np.full(int(number.max()) + 1, -1, dtype=np.int64)
+        place = np.full(int(np.max(number)) + 1, -1, dtype=np.int64)
         place[found[_ROW].to_numpy()] = np.arange(found.height)
         result = _take(found["value"], place[number])
         return result if aggregation.of_no_rows is None else result.fill_null(aggregation.of_no_rows)

@@ -65,7 +65,7 @@ def in_order(codes: Codes) -> Positions:
 def compressed(codes: Codes) -> Codes:
     """The codes without gaps."""
     ranks = dense_ranks(pl.Series(codes.values))
-    return Codes(ranks, int(ranks.max(initial=-1)) + 1)
+    return Codes(ranks, int(np.max(ranks, initial=-1)) + 1)
 
 
 def dense_ranks(values: pl.Series) -> Positions:

@@ -32,7 +32,7 @@ class _Bit:
 
 
 def _bits(numbers: Positions) -> Iterator[_Bit]:
-    for bit in reversed(range(int(numbers.max(initial=0)).bit_length())):
+    for bit in reversed(range(int(np.max(numbers, initial=0)).bit_length())):
         ones = (numbers >> bit) & 1 == 1
         before = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(~ones)))
         yield _Bit(bit, before, int(before[-1]))

@@ -212,7 +212,7 @@ def _on_one_scale(keys: pl.Series, limits: pl.Series, room: int) -> tuple[Positi
             key, limit = ((n - least + 1).to_numpy() for n in numbers)
             return key, limit, most - least + 1
     ranks = dense_ranks(pl.concat([keys, limits])) + 1
-    return ranks[: len(keys)], ranks[len(keys) :], int(ranks.max())
+    return ranks[: len(keys)], ranks[len(keys) :], int(np.max(ranks))
 
 
 def _without(exclusion: Exclusion, whole: Range, layout: Layout) -> list[Range]:

@@ -61,7 +61,8 @@ def changes() -> Iterator[list[str]]:
 @pytest.mark.parametrize("windows", [False, True], ids=["plain", "windows"])
 def test_answers_do_not_change(changes: list[str], windows: bool) -> None:
     harness = Harness()
-    summary = harness.run(range(77_000_000, 77_000_000 + QUERIES), [BASE], windows=windows)
+    count = QUERIES // 2 if windows else QUERIES
+    summary = harness.run(range(77_000_000, 77_000_000 + count), [BASE], windows=windows)
     harness.close()
     assert not summary.failures, "\n".join(f"{f.seed}: {f.finding.sql}\n{f.finding.detail}" for f in summary.failures)
     for kind in ("the rest in", "broadcast instead of", "tasks share partition"):
