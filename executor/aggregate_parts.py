@@ -8,7 +8,7 @@ several that are combined once the groups are done (``Composed``).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 import pyarrow as pa
@@ -107,6 +107,11 @@ def or_null(expr: pl.Expr, argument: Argument) -> pl.Expr:
     return pl.when(argument.expr.count() > 0).then(expr) if argument.skips else expr
 
 
+def passing(value: Value, test: pl.Expr) -> Value:
+    """The value, NULL for the rows that FILTER drops."""
+    return replace(value, expr=pl.when(test).then(value.expr), nullable=True, is_literal=False, literal=None)
+
+
 def paired(argument: Argument) -> tuple[pl.Expr, pl.Expr]:
     """Both arguments, each NULL where one of them is."""
     y, x = argument.values[0].expr, argument.values[1].expr
@@ -126,9 +131,9 @@ def in_order(expr: pl.Expr, argument: Argument) -> pl.Expr:
     )
 
 
-def fraction(argument: Argument) -> float:
+def fraction(call: AggregateCall) -> float:
     """Of a quantile."""
-    value = argument.call.args[1]
+    value = call.args[1]
     if not isinstance(value, Literal):
         raise PlanError("the fraction of a quantile must be a constant")
     return float(value.value)

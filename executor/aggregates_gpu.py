@@ -217,7 +217,7 @@ def _picked(argument: Argument, value: pl.Expr, place: pl.Expr, wanted: pl.Expr)
 
 def _quantile_disc(argument: Argument) -> Value:
     value, place, count = _places(argument, argument.expr)
-    wanted = (count * fraction(argument)).ceil().cast(pl.Int64).clip(lower_bound=1)
+    wanted = (count * fraction(argument.call)).ceil().cast(pl.Int64).clip(lower_bound=1)
     return replace(argument.value, expr=_picked(argument, value, place, wanted), nullable=True)
 
 
@@ -233,11 +233,11 @@ def _quantile_cont(argument: Argument) -> Composed | None:
         raise NotOnDevice("quantiles of decimals of more than 18 digits")
     numbers = held.expr.cast(pl.Datetime("us")).cast(pl.Int64) if temporal else held.expr
     number, place, count = _places(argument, numbers)
-    position = (count - 1) * fraction(argument)
+    position = (count - 1) * fraction(argument.call)
     edges = [_picked(argument, number, place, p.cast(pl.Int64) + 1) for p in (position.floor(), position.ceil())]
 
     def combine(low: pl.Expr, high: pl.Expr, count: pl.Expr) -> Value:
-        position = (count.cast(pl.Float64) - 1) * fraction(argument)
+        position = (count.cast(pl.Float64) - 1) * fraction(argument.call)
         middle = interpolated(low, high, position, dtype)
         if temporal:
             return Value(middle.cast(polars_dtype(dtype)), dtype)

@@ -20,7 +20,7 @@ from executor.arithmetic import arithmetic
 from executor.casts import cast
 from executor.comparison import compare
 from executor.dtypes import device_dtype, polars_dtype
-from executor.intervals import interval_length
+from executor.intervals import comparable, interval_length
 from executor.value import (
     INT64_MAX,
     Bounds,
@@ -130,8 +130,7 @@ def key_expressions(keys: Sequence[Expr]) -> list[pl.Expr]:
     intervals the length."""
     columns = {n.id: n for key in keys for n in walk(key) if isinstance(n, Column)}
     scope = Scope({i: Value(pl.col(column_name(c)), c.dtype) for i, c in columns.items()})
-    values = (native(translate(key, scope), scope.device) for key in keys)
-    return [interval_length(v) if v.dtype == types.INTERVAL else v.expr for v in values]
+    return [comparable(native(translate(key, scope), scope.device)) for key in keys]
 
 
 def unify(values: Sequence[Value], scope: Scope) -> list[Value]:

@@ -52,6 +52,11 @@ def interval_length(value: Value) -> pl.Expr:
     return months * month + days * day + micros
 
 
+def comparable(value: Value) -> pl.Expr:
+    """What comparisons, sorts and hashes take of a value: of an interval its length."""
+    return interval_length(value) if value.dtype == types.INTERVAL else value.expr
+
+
 def interval_to_text(expr: pl.Expr) -> pl.Expr:
     """'1 year 2 months 3 days 04:05:06.5', as DuckDB writes it."""
     return expr.map_batches(_write_all, return_dtype=pl.String(), is_elementwise=True)

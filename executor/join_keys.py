@@ -15,7 +15,7 @@ import polars as pl
 from executor.dtypes import polars_dtype
 from executor.expressions import translate, unify
 from executor.frame import Context, Frame
-from executor.intervals import interval_length
+from executor.intervals import comparable
 from executor.value import Scope, Store, Value, bounds_of
 from planner import types
 from planner.expr import Expr
@@ -60,7 +60,7 @@ def join_keys(
     if packed is not None:
         exprs = [packed]
     else:
-        exprs = [(_comparable(a), _comparable(b)) for a, b, _ in values]
+        exprs = [(comparable(a), comparable(b)) for a, b, _ in values]
     nulls_equal = any(safe for _, _, safe in values)
     for a, b, safe in values:
         if nulls_equal and not safe:
@@ -75,10 +75,6 @@ def _same_precision(value: Value) -> Value:
     if not types.is_decimal(value.dtype) or value.store is not Store.NATIVE:
         return value
     return replace(value, expr=value.expr.cast(polars_dtype(value.dtype)))
-
-
-def _comparable(value: Value) -> pl.Expr:
-    return interval_length(value) if value.dtype == types.INTERVAL else value.expr
 
 
 def _apart(expr: pl.Expr, code: int) -> pl.Expr:

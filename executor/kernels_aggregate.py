@@ -24,6 +24,7 @@ from executor.aggregate_parts import (
     interpolated,
     or_null,
     paired,
+    passing,
 )
 from executor.aggregates_gpu import GPU_FORMS, Strings, join_strings, one_of_each
 from executor.arithmetic import divide, to_float
@@ -218,8 +219,7 @@ def _argument(call: AggregateCall, group: Group) -> Argument:
     values = [translate(a, group.scope) for a in call.args]
     test = translate(call.filter, group.scope).expr if call.filter is not None else None
     if test is not None:
-        first = values[0]
-        values[0] = replace(first, expr=pl.when(test).then(first.expr), nullable=True, is_literal=False, literal=None)
+        values[0] = passing(values[0], test)
     for i, value in enumerate(values):
         if not value.expr.meta.root_names() and _is_value(call, i):
             values[i] = _per_row(value, group, len(values) > 1 and call.name not in SETTINGS)
@@ -513,7 +513,7 @@ def _extreme(descending: bool) -> Callable[[Argument], Value]:
 def _quantile_cont(argument: Argument) -> Value:
     argument = _distinct(argument)
     value, dtype, scope = argument.value, argument.call.dtype, argument.group.scope
-    at = fraction(argument)
+    at = fraction(argument.call)
     if types.is_temporal(value.dtype):
         middle = _interpolated(value.expr.cast(pl.Datetime("us")).cast(pl.Int64), at, dtype, narrow=False)
         return Value(middle.cast(polars_dtype(dtype)), dtype)
@@ -544,7 +544,7 @@ def _interpolated(numbers: pl.Expr, fraction: float, dtype: pa.DataType, narrow:
 
 def _quantile_disc(argument: Argument) -> Value:
     argument = _distinct(argument)
-    expr, at = argument.expr.drop_nulls(), fraction(argument)
+    expr, at = argument.expr.drop_nulls(), fraction(argument.call)
     count = expr.len().cast(pl.Float64)
     position = ((count * at).ceil() - 1).clip(lower_bound=0.0).cast(pl.Int64)
     picked = expr.sort().get(position, null_on_oob=True)

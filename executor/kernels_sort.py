@@ -8,12 +8,10 @@ import polars as pl
 
 from executor.expressions import translate
 from executor.frame import Context, Frame
-from executor.intervals import interval_length
-from executor.value import Scope, Value, native
-from planner import types
-from planner.expr import Column, SortKey, column_name
+from executor.intervals import comparable
+from executor.value import Scope
+from planner.expr import SortKey
 from planner.physical import LimitExec, SortExec
-from planner.tree import walk
 
 _MOST_ROWS = 2**32 - 1
 
@@ -28,16 +26,7 @@ def sort_by(lazy: pl.LazyFrame, keys: Sequence[SortKey], scope: Scope) -> pl.Laz
 
 
 def sort_expression(key: SortKey, scope: Scope) -> pl.Expr:
-    value = translate(key.expr, scope)
-    return interval_length(value) if value.dtype == types.INTERVAL else value.expr
-
-
-def sort_columns(keys: Sequence[SortKey]) -> list[pl.Expr]:
-    """What blocks are sorted by, whose columns are named ``name#id`` and hold their own types."""
-    found = {n.id: n for key in keys for n in walk(key.expr) if isinstance(n, Column)}
-    scope = Scope({i: Value(pl.col(column_name(c)), c.dtype) for i, c in found.items()})
-    values = (native(translate(k.expr, scope), scope.device) for k in keys)
-    return [interval_length(v) if v.dtype == types.INTERVAL else v.expr for v in values]
+    return comparable(translate(key.expr, scope))
 
 
 def sort(plan: SortExec, frame: Frame, context: Context) -> Frame:

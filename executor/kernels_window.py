@@ -14,12 +14,12 @@ import numpy as np
 import polars as pl
 
 from executor import window_functions as functions
-from executor.aggregate_parts import Composed, Group, Rows, interpolated
+from executor.aggregate_parts import Composed, Group, Rows, fraction, interpolated, passing
 from executor.arithmetic import to_float
 from executor.dtypes import polars_dtype
 from executor.expressions import translate
 from executor.frame import Context, Frame, stored
-from executor.intervals import interval_length
+from executor.intervals import comparable
 from executor.kernels_aggregate import SETTINGS, aggregate_value, as_integer, summed
 from executor.kernels_sort import sort_by
 from executor.value import (
@@ -37,7 +37,7 @@ from executor.window_functions import Aggregation, Compute
 from executor.window_keys import KeyColumn, Positions, in_order, window_keys
 from executor.window_rows import FrameColumns, Layout
 from planner import types
-from planner.expr import AggregateCall, Column, Expr, Literal, SortKey, column, column_name, new_field
+from planner.expr import AggregateCall, Column, Expr, SortKey, column, column_name, new_field
 from planner.functions_aggregate import is_aggregate, value_of_no_rows
 from planner.physical import WindowExec
 from planner.window import WHOLE_PARTITION, Exclusion, FrameBound, WindowCall, WindowFrame
@@ -151,7 +151,7 @@ class _Inputs:
         """The column that holds what rows are sorted by."""
         value = translate(expr, self.scope)
         name = self.context.fresh("key")
-        self.exprs.append((interval_length(value) if value.dtype == types.INTERVAL else value.expr).alias(name))
+        self.exprs.append(comparable(value).alias(name))
         return name
 
     def frame(self, frame: WindowFrame) -> FrameColumns:
@@ -220,11 +220,7 @@ def _aggregate(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tup
 def _argument(call: AggregateCall, inputs: _Inputs) -> Value:
     """The first argument, NULL for the rows that FILTER drops."""
     value = translate(call.args[0], inputs.scope)
-    if call.filter is None:
-        return value
-    test = translate(call.filter, inputs.scope).expr
-    expr = pl.when(test).then(value.expr)
-    return replace(value, expr=expr, nullable=True, is_literal=False, literal=None)
+    return value if call.filter is None else passing(value, translate(call.filter, inputs.scope).expr)
 
 
 _Framed = Callable[[AggregateCall, _Inputs, FrameColumns], tuple[Value, Compute] | None]
@@ -283,7 +279,7 @@ def _extreme(largest: bool) -> _Framed:
         if types.is_decimal(value.dtype):
             value = with_store(value, scaled_store(bounds_of(value), inputs.scope.device), inputs.scope.device)
         run = functions.extreme(inputs.add(value.expr), frame, largest)
-        return replace(value, expr=pl.col(_ALL), nullable=True, is_literal=False, literal=None), run
+        return stored(value, _ALL, nullable=True), run
 
     return compute
 
@@ -294,7 +290,7 @@ def _at_extreme(largest: bool) -> _Framed:
         if by.dtype == types.INTERVAL:
             return None
         run = functions.value_at_extreme(inputs.add(value.expr), inputs.add(by.expr), frame, largest)
-        return replace(value, expr=pl.col(_ALL), nullable=True, is_literal=False, literal=None), run
+        return stored(value, _ALL, nullable=True), run
 
     return compute
 
@@ -319,8 +315,8 @@ def _quantile_disc(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) ->
     value = _argument(call, inputs)
     if value.dtype == types.INTERVAL:
         return None
-    run = functions.quantile_disc(inputs.add(value.expr), frame, _fraction(call))
-    return replace(value, expr=pl.col(_ALL), nullable=True, is_literal=False, literal=None), run
+    run = functions.quantile_disc(inputs.add(value.expr), frame, fraction(call))
+    return stored(value, _ALL, nullable=True), run
 
 
 def _quantile_cont(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute] | None:
@@ -333,7 +329,7 @@ def _quantile_cont(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) ->
         if store is not Store.INT64:
             return None
         expr = with_store(value, store, device).expr
-        result = replace(value, expr=pl.col(_ALL), store=store, nullable=True, is_literal=False, literal=None)
+        result = stored(replace(value, store=store), _ALL, nullable=True)
     else:
         expr, result = to_float(value, types.DOUBLE, inputs.scope), Value(pl.col(_ALL), dtype)
 
@@ -342,13 +338,7 @@ def _quantile_cont(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) ->
             return interpolated(low, high, place, dtype)
         return pl.when(place == place.floor()).then(low).otherwise(low + (high - low) * (place - place.floor()))
 
-    return result, functions.quantile_cont(inputs.add(expr), frame, _fraction(call), between)
-
-
-def _fraction(call: AggregateCall) -> float:
-    fraction = call.args[1]
-    assert isinstance(fraction, Literal)
-    return float(fraction.value)
+    return result, functions.quantile_cont(inputs.add(expr), frame, fraction(call), between)
 
 
 def _count_distinct(call: AggregateCall, inputs: _Inputs, frame: FrameColumns) -> tuple[Value, Compute] | None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from executor.kernels_sort import sort_columns
+from executor.expressions import key_expressions
 from executor.runners.base import Runner, StageOutput
 from planner.errors import PlanError
 from planner.expr import SortKey
@@ -35,7 +35,7 @@ def find_limits(stage: Stage, finished: Mapping[int, StageOutput], runner: Runne
 
 def keys_of(frame: pl.LazyFrame, keys: Sequence[SortKey]) -> pl.LazyFrame:
     """The sort keys of a block's rows, in columns named by their place."""
-    return frame.select([e.alias(_name(i)) for i, e in enumerate(sort_columns(keys))])
+    return frame.select([e.alias(_name(i)) for i, e in enumerate(key_expressions([k.expr for k in keys]))])
 
 
 def every(frame: pl.LazyFrame, keys: Sequence[SortKey], step: int) -> pl.LazyFrame:

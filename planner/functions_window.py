@@ -65,11 +65,6 @@ def window_names() -> list[str]:
     return sorted(_BY_NAME)
 
 
-def window_functions() -> list[WindowFunction]:
-    """The table."""
-    return list(_TABLE)
-
-
 def is_window_function(name: str) -> bool:
     """Whether a name calls a function that needs a window."""
     return name.lower() in _BY_NAME
